@@ -1,0 +1,79 @@
+"""What retrieval is asked: histories, scenario and time of each request, columnar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """n requests. Histories are CSR: row r owns `items[offsets[r]:offsets[r + 1]]`, oldest first.
+
+    Retrieval is inductive: a channel scores the history given here, so a user never seen in training,
+    or one who clicked a second ago, is served without refitting.
+
+    Attributes
+    ----------
+    users : (n,) int32
+        User codes; -1 for a user outside the vocabulary.
+    user_keys : (n,) int64
+        The users' 64-bit keys, which stores of online state are addressed by.
+    offsets : (n + 1,) int64
+    items : (events,) int32
+        Item codes, all inside the vocabulary.
+    times : (events,) int64
+        Unix seconds, or positions where the data set has no clock.
+    behaviours : (events,) int8
+        `Behaviour` values.
+    request_times : (n,) int64
+        The time of each request, in the unit of `times`.
+    scenarios : tuple of n str
+        The surface that each request came from.
+    """
+
+    users: NDArray[np.int32]
+    user_keys: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    times: NDArray[np.int64]
+    behaviours: NDArray[np.int8]
+    request_times: NDArray[np.int64]
+    scenarios: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) how many events each history has."""
+        return np.diff(self.offsets)
+
+    def rows(self) -> NDArray[np.int64]:
+        """(events,) the query row of every history event."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def slice(self, start: int, stop: int) -> Queries:
+        """Rows start..stop as a `Queries` of their own (arrays are views)."""
+        begin, end = self.offsets[start], self.offsets[stop]
+        return Queries(
+            users=self.users[start:stop],
+            user_keys=self.user_keys[start:stop],
+            offsets=self.offsets[start : stop + 1] - begin,
+            items=self.items[begin:end],
+            times=self.times[begin:end],
+            behaviours=self.behaviours[begin:end],
+            request_times=self.request_times[start:stop],
+            scenarios=self.scenarios[start:stop],
+        )
+
+    def batches(self, size: int) -> Iterator[tuple[int, Queries]]:
+        """(first row, queries) of successive slices of at most `size` rows."""
+        for start in range(0, len(self), size):
+            yield start, self.slice(start, min(start + size, len(self)))

@@ -1,0 +1,37 @@
+"""What can go wrong, named. Every message says what and where, and what to do next."""
+
+
+class HeadwaterError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class SchemaError(HeadwaterError):
+    """Input data do not fit the schema: the message names the file, the row and the column."""
+
+
+class ConfigError(HeadwaterError):
+    """A recipe or policy does not fit: the message names the key and the nearest valid one."""
+
+
+class DatasetUnavailable(HeadwaterError):
+    """A data set could not be fetched, or what came is not what was published."""
+
+
+class UnknownItem(HeadwaterError):
+    """An id that the vocabulary does not hold, where one is required."""
+
+
+class LineageError(HeadwaterError):
+    """An artefact was built on another vocabulary; its codes mean other items here."""
+
+
+class ArtefactError(HeadwaterError):
+    """A stored artefact is truncated, altered or of another format version."""
+
+
+class StoreError(HeadwaterError):
+    """A store cannot be opened, or a stored value fails its checksum."""
+
+
+class ReleaseError(HeadwaterError):
+    """A release is missing, incomplete or not the one that its manifest describes."""
