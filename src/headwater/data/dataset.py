@@ -94,12 +94,8 @@ class Dataset:
             event_times=np.ascontiguousarray(event_times[order], dtype=np.int64),
             event_behaviours=np.ascontiguousarray(event_behaviours[order], dtype=np.int8),
             event_ratings=None if event_ratings is None else event_ratings[order].astype(np.float32),
-            item_attributes=pa.table({"id": pa.array(items.ids)})
-            if item_attributes is None
-            else item_attributes,
-            user_attributes=pa.table({"id": pa.array(users.ids)})
-            if user_attributes is None
-            else user_attributes,
+            item_attributes=pa.table({"id": pa.array(items.ids)}) if item_attributes is None else item_attributes,
+            user_attributes=pa.table({"id": pa.array(users.ids)}) if user_attributes is None else user_attributes,
             time_unit=time_unit,
         )
 
@@ -127,10 +123,7 @@ class Dataset:
         """(items,) the `title` attribute, or the id as text where there is none."""
         if "title" in self.item_attributes.column_names:
             column = self.item_attributes.column("title").to_pylist()
-            return [
-                str(value) if title is None else title
-                for title, value in zip(column, self.items.ids, strict=True)
-            ]
+            return [str(value) if title is None else title for title, value in zip(column, self.items.ids, strict=True)]
         return [str(value) for value in self.items.ids]
 
     @cached_property

@@ -71,9 +71,7 @@ def leave_one_out(dataset: Dataset) -> Split:
     )
 
 
-def _held_out_one(
-    dataset: Dataset, known: Dataset, asked: NDArray[np.int32], target: NDArray[np.int64]
-) -> HeldOut:
+def _held_out_one(dataset: Dataset, known: Dataset, asked: NDArray[np.int32], target: NDArray[np.int64]) -> HeldOut:
     return HeldOut(
         queries=known.queries(asked, request_times=dataset.event_times[target]),
         offsets=np.arange(len(asked) + 1, dtype=np.int64),
@@ -93,9 +91,7 @@ def global_time(dataset: Dataset, *, validation: float = 0.1, test: float = 0.1)
         The data set has positions instead of times, the shares leave no training part, or a window is empty.
     """
     if dataset.time_unit != "seconds":
-        raise SchemaError(
-            f"{dataset.name} has positions, not times: a global-time split has no meaning there"
-        )
+        raise SchemaError(f"{dataset.name} has positions, not times: a global-time split has no meaning there")
     if min(validation, test) <= 0 or validation + test >= 1:
         raise SchemaError(f"shares must be positive and leave a training part: {validation=}, {test=}")
     times = np.sort(dataset.event_times)
@@ -118,9 +114,7 @@ def _held_out_window(dataset: Dataset, start: int, stop: int) -> HeldOut:
     wanted = np.unique(dataset.event_users[inside].astype(np.int64) * n_items + dataset.event_items[inside])
     wanted = np.setdiff1d(wanted, seen, assume_unique=False)
     if not len(wanted):
-        raise SchemaError(
-            f"{dataset.name}: no user has a new item between {start} and {stop}; widen the share"
-        )
+        raise SchemaError(f"{dataset.name}: no user has a new item between {start} and {stop}; widen the share")
     users, counts = np.unique(wanted // n_items, return_counts=True)
     asked = users.astype(np.int32)
     return HeldOut(

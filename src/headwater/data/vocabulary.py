@@ -216,9 +216,7 @@ def key_of(value: int | str) -> int:
     return value
 
 
-def _lookup(
-    table: tuple[NDArray[np.int64], NDArray[np.int32]], wanted: NDArray[np.int64]
-) -> NDArray[np.int32]:
+def _lookup(table: tuple[NDArray[np.int64], NDArray[np.int32]], wanted: NDArray[np.int64]) -> NDArray[np.int32]:
     values, codes = table
     if not len(values):
         return np.full(len(wanted), UNKNOWN, np.int32)

@@ -48,9 +48,7 @@ class Mask:
     def slice(self, start: int, stop: int) -> Mask:
         """The mask of query rows start..stop."""
         begin, end = self.offsets[start], self.offsets[stop]
-        return Mask(
-            self.offsets[start : stop + 1] - begin, self.items[begin:end], self.is_allowlist, self.catalogue
-        )
+        return Mask(self.offsets[start : stop + 1] - begin, self.items[begin:end], self.is_allowlist, self.catalogue)
 
     def apply(self, scores: NDArray[np.float32]) -> None:
         """Set what may not be returned to -inf in dense scores, (rows, items), in place."""
