@@ -1,0 +1,43 @@
+# Two lanes: `make test` needs no system package and no sudo; `make test-all` adds real servers and a browser.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test test-all lint types check clean
+
+help:
+	@echo "make demo      install, fetch MovieLens-1M, train, compare, and play the loop live (under 3 minutes)"
+	@echo "make test      install and run every test that needs no system package"
+	@echo "make test-all  the same and the tests that start servers or a browser"
+	@echo "make check     ruff and pyright"
+	@echo "make clean     remove $(VENV) and caches (data and releases in .headwater stay)"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Headwater needs Python 3.11 or newer; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing into $(VENV) (once, a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/headwater demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m 'not servers' -n 2 $(ARGS)
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/pyright
+
+check: lint types
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache build dist

@@ -1,0 +1,212 @@
+"""The HTTP service: `POST /v1/candidates`, `POST /v1/events`, `GET /healthz`."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from litestar import Litestar, Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi import OpenAPIConfig
+
+import headwater
+from headwater.data.schema import BEHAVIOURS, Behaviour
+from headwater.data.vocabulary import UNKNOWN, key_of
+from headwater.errors import ConfigError, SchemaError, UnknownItem
+from headwater.home import Home
+from headwater.nearline.ranklog import UserEvent
+from headwater.service.live import Live
+from headwater.service.messages import (
+    Answer,
+    CandidatesRequest,
+    EventIn,
+    EventsAnswer,
+    EventsRequest,
+    Failure,
+    Health,
+)
+
+MAX_BODY = 1_000_000
+"""Bytes of one request body; larger ones are refused with 413."""
+
+HOME_VARIABLE = "HEADWATER_HOME"
+TOKEN_VARIABLE = "HEADWATER_TOKEN"
+
+
+@post("/v1/candidates", status_code=200, sync_to_thread=False)
+def candidates(data: CandidatesRequest, state: State) -> Answer:
+    """Up to k candidates for a user, best first, each with the reasons why it is there."""
+    return state.live.pipeline.answer(data)
+
+
+@post("/v1/events", status_code=202, sync_to_thread=False)
+def events(data: EventsRequest, state: State) -> EventsAnswer:
+    """Take what users did: their next answer rests on it, and the stream reads it."""
+    live: Live = state.live
+    records = [_event_record(at, event) for at, event in enumerate(data.events)]
+    for record in records:
+        live.log.append(record)
+    interactions = [record for record in records if Behaviour[record.behaviour.upper()].is_interaction]
+    live.pipeline.profile.append_many(
+        users=np.array([record.user for record in interactions], np.int64),
+        items=np.array([record.item for record in interactions], np.int64),
+        times=np.array([record.timestamp for record in interactions], np.int64),
+        behaviours=np.array([Behaviour[record.behaviour.upper()] for record in interactions], np.int8),
+    )
+    codes = live.pipeline.release.items.codes_of_keys(np.array([record.item for record in records], np.int64))
+    return EventsAnswer(accepted=len(records), unknown_items=int((codes == UNKNOWN).sum()))
+
+
+def _event_record(at: int, event: EventIn) -> UserEvent:
+    if event.behaviour not in BEHAVIOURS:
+        near = get_close_matches(event.behaviour, BEHAVIOURS, 1, 0.0)[0]
+        raise SchemaError(
+            f"$.events[{at}].behaviour: {event.behaviour!r} is none of {', '.join(BEHAVIOURS)}; did you mean {near!r}?"
+        )
+    return UserEvent(
+        user=key_of(event.user),
+        item=key_of(event.item),
+        behaviour=event.behaviour,
+        timestamp=_now() if event.time is None else event.time,
+        scenario=event.scenario,
+        request_id=event.request_id,
+    )
+
+
+def _now() -> int:
+    import time
+
+    return int(time.time())
+
+
+@get("/healthz", sync_to_thread=False)
+def healthz(state: State) -> Health:
+    """Which release is being served."""
+    live: Live = state.live
+    release = live.pipeline.release
+    return Health(status="ok", release=release.id, items=len(release.items), refused=live.refused)
+
+
+# -- refusals
+
+
+def _failure(status: int, error: str, where: str | None = None) -> Response[Failure]:
+    return Response(Failure(error=error, where=where), status_code=status, media_type="application/json")
+
+
+def _refuse_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[Failure]:
+    details = error.extra if isinstance(error.extra, list) else []
+    first = details[0] if details and isinstance(details[0], dict) else {}
+    key = first.get("key")
+    return _failure(400, str(first.get("message") or error.detail), f"$.{key}" if key else None)
+
+
+def _refuse_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Failure]:
+    return _failure(error.status_code, error.detail)
+
+
+def _refuse_schema(_: Request[Any, Any, Any], error: SchemaError) -> Response[Failure]:
+    where, _, message = str(error).partition(": ")
+    return _failure(400, message, where) if where.startswith("$") else _failure(400, str(error))
+
+
+def _refuse_unknown(_: Request[Any, Any, Any], error: UnknownItem) -> Response[Failure]:
+    return _failure(404, str(error), "$.item")
+
+
+# -- putting it together
+
+
+def create_app(home: Home, token: str | None = None) -> Litestar:
+    """The application over the current release of `home`.
+
+    With `token`, every path but `/healthz` demands `Authorization: Bearer <token>`.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        live = Live(home)
+        app.state.live = live
+        live.start()
+        try:
+            yield
+        finally:
+            live.close()
+
+    def demand_token(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        given = connection.headers.get("authorization", "")
+        if token and connection.url.path != "/healthz":
+            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+                raise NotAuthorizedException("this service demands 'Authorization: Bearer <token>'")
+
+    return Litestar(
+        route_handlers=[candidates, events, healthz],
+        lifespan=[lifespan],
+        guards=[demand_token],
+        request_max_body_size=MAX_BODY,
+        exception_handlers={
+            ValidationException: _refuse_validation,
+            SchemaError: _refuse_schema,
+            UnknownItem: _refuse_unknown,
+            HTTPException: _refuse_http,
+        },
+        openapi_config=OpenAPIConfig(title="Headwater", version=headwater.__version__),
+        debug=False,
+    )
+
+
+def create() -> Litestar:
+    """What each worker process runs; its settings come from the environment of `serve`."""
+    return create_app(Home(Path(os.environ[HOME_VARIABLE])), os.environ.get(TOKEN_VARIABLE) or None)
+
+
+def serve(home: Home, *, host: str = "127.0.0.1", port: int = 8080, workers: int = 1, token: str | None = None) -> None:
+    """Serve until interrupted. Loopback only, unless a token guards any other address.
+
+    Raises
+    ------
+    ConfigError
+        The address is not loopback and no token is given.
+    ReleaseError
+        No release is promoted.
+    """
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    from headwater import release as releases
+
+    if not _is_loopback(host) and not token:
+        raise ConfigError(
+            f"{host} can be reached from other machines: set {TOKEN_VARIABLE} to a secret that callers must send, "
+            f"or listen on 127.0.0.1"
+        )
+    releases.current(home.releases)
+    os.environ[HOME_VARIABLE] = str(home.root.absolute())
+    os.environ[TOKEN_VARIABLE] = token or ""
+    Granian(
+        "headwater.service.app:create",
+        factory=True,
+        address=host,
+        port=port,
+        workers=workers,
+        interface=Interfaces.ASGI,
+    ).serve()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,188 @@
+"""One request through six stages: hydrate, filter, source, score, select, side effect.
+
+What may not be returned is decided before the sources are asked, since every channel obeys one mask; so
+hydrate and filter stand first here.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from headwater.data.queries import Queries
+from headwater.data.schema import Behaviour
+from headwater.data.vocabulary import UNKNOWN, key_of
+from headwater.errors import UnknownItem
+from headwater.nearline.channel import NearlineChannel
+from headwater.nearline.ranklog import RankedItem, RankLog, Visit
+from headwater.profile.history import Profile
+from headwater.release import Release
+from headwater.retrieval.base import Candidates, Channel, Mask
+from headwater.retrieval.merge import WeightedQuotas, merge
+from headwater.service.messages import Answer, AnsweredItem, CandidatesRequest, Why
+from headwater.service.why import say_why
+from headwater.store.base import Store
+
+REASONS_SHOWN = 3
+"""Reasons of one channel for one item in an answer, strongest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hydrated:
+    """A request with what is known of its user: one query row, and the code of the item on view (or -1)."""
+
+    request: CandidatesRequest
+    request_id: str
+    now: int
+    queries: Queries
+    on_view: int
+
+
+class Pipeline:
+    """Answers requests from one release and the online state in a store.
+
+    Parameters
+    ----------
+    release : Release
+    store : Store
+        Holds profiles and nearline candidates.
+    log : RankLog
+        Where each visit's ranked list is written, for the stream to read.
+    """
+
+    def __init__(self, release: Release, store: Store, log: RankLog) -> None:
+        self.release = release
+        self.profile = Profile(store)
+        self.log = log
+        self.channels: list[Channel] = [*release.channels, NearlineChannel(store, release.items)]
+        weights = release.manifest.merge.weights
+        self.quotas = WeightedQuotas({channel.name: weights.get(channel.name, 0.0) for channel in self.channels})
+        self.category_keys = [key_of(name) for name in release.category_names]
+
+    def answer(self, request: CandidatesRequest, *, now: float | None = None) -> Answer:
+        """Run the six stages. Raises `UnknownItem` where the item on view is not in the release."""
+        hydrated = self.hydrate(request, time.time() if now is None else now)
+        allowed = self.filter(hydrated)
+        candidates = self.source(hydrated, allowed)
+        ranked = self.score(hydrated, candidates)
+        items = self.select(hydrated, ranked)
+        self.side_effect(hydrated, ranked)
+        return Answer(
+            request_id=hydrated.request_id,
+            release=self.release.id,
+            scenario=request.scenario,
+            history=int(hydrated.queries.lengths[0]) - (hydrated.on_view != UNKNOWN),
+            ranked=len(ranked),
+            items=items,
+        )
+
+    # -- the stages
+
+    def hydrate(self, request: CandidatesRequest, now: float) -> Hydrated:
+        """Add the user's online history; the item on view counts as clicked this moment."""
+        items = self.release.items
+        user_key = key_of(request.user)
+        history = self.profile.history([user_key])[0]
+        codes = items.codes_of_keys(history.items)
+        known = codes != UNKNOWN
+        codes, times, behaviours = codes[known], history.times[known], history.behaviours[known]
+        on_view = UNKNOWN
+        if request.item is not None:
+            on_view = items.code(request.item)
+            if on_view == UNKNOWN:
+                raise UnknownItem(f"item {request.item!r} is not in release {self.release.id}")
+            codes = np.append(codes, np.int32(on_view))
+            times = np.append(times, np.int64(now))
+            behaviours = np.append(behaviours, np.int8(Behaviour.CLICK))
+        queries = Queries(
+            users=np.array([self.release.users.code(request.user)], np.int32),
+            user_keys=np.array([user_key], np.int64),
+            offsets=np.array([0, len(codes)], np.int64),
+            items=codes,
+            times=times,
+            behaviours=behaviours,
+            request_times=np.array([int(now)], np.int64),
+            scenarios=(request.scenario,),
+        )
+        return Hydrated(request, _request_id(now), int(now), queries, on_view)
+
+    def filter(self, hydrated: Hydrated) -> Mask:
+        """What may not be returned: everything in the history, the item on view, and the caller's exclusions."""
+        excluded = self.release.items.encode(hydrated.request.exclude)
+        refused = np.unique(np.concatenate([hydrated.queries.items, excluded[excluded != UNKNOWN]]))
+        return Mask(np.array([0, len(refused)], np.int64), refused)
+
+    def source(self, hydrated: Hydrated, allowed: Mask) -> Candidates:
+        """Ask every channel and merge by weighted quotas into the release's pool size."""
+        pool = max(self.release.manifest.merge.pool, hydrated.request.k)
+        parts = [channel.retrieve(hydrated.queries, pool, allowed=allowed) for channel in self.channels]
+        return merge(parts, pool, strategy=self.quotas)
+
+    def score(self, hydrated: Hydrated, candidates: Candidates) -> Candidates:
+        """The candidates in the ranker's order, with its scores; equal scores by item code."""
+        scores = self.release.ranker.score(hydrated.queries, candidates)
+        order = np.lexsort((candidates.items, -scores))
+        ranked = candidates.select(order)
+        return Candidates(
+            ranked.n_queries, ranked.rows, ranked.items, scores[order], ranked.channels, ranked.names
+        )
+
+    def select(self, hydrated: Hydrated, ranked: Candidates) -> list[AnsweredItem]:
+        """The first k, each with its channels and its reasons."""
+        page = ranked.select(np.arange(min(hydrated.request.k, len(ranked))))
+        why: list[list[Why]] = [[] for _ in range(len(page))]
+        for channel in self.channels:
+            for at, reasons in enumerate(channel.explain(hydrated.queries, page)):
+                if channel.name in page.channels_at(at):
+                    shown = reasons[:REASONS_SHOWN]
+                    why[at].extend(say_why(self.release, reason, hydrated.on_view) for reason in shown)
+        ids = self.release.items.decode(page.items)
+        names = self.release.category_names
+        return [
+            AnsweredItem(
+                item=ids[at],
+                title=self.release.titles[code],
+                category=names[self.release.categories[code]],
+                score=round(float(page.scores[at]), 6),
+                channels=list(page.channels_at(at)),
+                why=why[at],
+            )
+            for at, code in enumerate(page.items)
+        ]
+
+    def side_effect(self, hydrated: Hydrated, ranked: Candidates) -> None:
+        """Write the visit's rank log: all that was ranked, exposed or not."""
+        if not len(ranked):
+            return
+        request = hydrated.request
+        keys = self.release.items.keys[ranked.items].tolist()
+        categories = self.release.categories[ranked.items].tolist()
+        self.log.append(
+            Visit(
+                request_id=hydrated.request_id,
+                scenario=request.scenario,
+                user=int(hydrated.queries.user_keys[0]),
+                timestamp=hydrated.now,
+                release=self.release.id,
+                arm="",
+                items=[
+                    RankedItem(
+                        item=keys[at],
+                        score=float(ranked.scores[at]),
+                        category=self.category_keys[categories[at]],
+                        channels=list(ranked.channels_at(at)),
+                        exposed=at < request.k,
+                        position=at if at < request.k else None,
+                    )
+                    for at in range(len(ranked))
+                ],
+            )
+        )
+
+
+def _request_id(now: float) -> str:
+    """Ids that sort by time: two visits within one second keep their order in the nearline queue."""
+    return f"{int(now * 1_000_000):014x}{secrets.token_hex(5)}"

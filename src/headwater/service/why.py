@@ -1,0 +1,39 @@
+"""A channel's reason, said to a person."""
+
+from __future__ import annotations
+
+from headwater.release import Release
+from headwater.retrieval.base import Reason
+from headwater.service.messages import Why
+
+
+def say_why(release: Release, reason: Reason, on_view: int) -> Why:
+    """The reason with ids, titles and a sentence; `on_view` is the code of the item on view, or -1."""
+    share = round(reason.share, 6)
+    if reason.trigger is not None:
+        title = release.titles[reason.trigger]
+        is_context = reason.trigger == on_view
+        return Why(
+            kind="context" if is_context else "profile",
+            channel=reason.channel,
+            text=f"{'on view' if is_context else 'in your history'}: {title}",
+            share=share,
+            item=release.items.decode([reason.trigger])[0],
+            title=title,
+        )
+    if reason.visit is not None:
+        return Why(
+            kind="nearline",
+            channel=reason.channel,
+            text=f"ranked {_ordinal((reason.rank or 0) + 1)} on an earlier visit to {reason.scenario}",
+            share=share,
+            scenario=reason.scenario,
+            visit=reason.visit,
+            rank=reason.rank,
+        )
+    return Why(kind="popular", channel=reason.channel, text="popular with everybody", share=share)
+
+
+def _ordinal(number: int) -> str:
+    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"

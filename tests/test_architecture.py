@@ -1,0 +1,103 @@
+"""The rooms, and the one way that arrows point between them."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "headwater"
+
+ROOMS_BELOW = {
+    "config": {"errors"},
+    "errors": set(),
+    "home": set(),
+    "data": {"config", "errors"},
+    "metrics": {"errors"},
+    "retrieval": {"config", "data", "errors", "metrics"},
+    "ranking": {"config", "data", "errors", "metrics", "retrieval"},
+    "store": {"errors"},
+    "profile": {"data", "errors", "store"},
+    "nearline": {"config", "data", "errors", "retrieval", "store"},
+    "release": {"data", "errors", "ranking", "retrieval"},
+    "recipe": {"config", "data", "errors", "ranking", "retrieval"},
+    "service": {"data", "errors", "home", "nearline", "profile", "ranking", "release", "retrieval", "store"},
+    "experiment": {"config", "data", "errors", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
+    "demo": {"*"},
+    "cli": {"*"},
+}
+"""Room -> rooms that it may import. `*`: all of them; nothing imports such a room."""
+
+FORBIDDEN = {
+    "metrics": {"polars", "faiss", "gensim", "msgspec", "torch"},
+    "retrieval": {"polars", "faiss", "gensim", "msgspec"},
+    "ranking": {"polars", "faiss", "gensim", "msgspec"},
+    "nearline/operator.py": {"torch", "lmdb", "redis", "polars"},
+}
+"""Part of the tree -> packages that it must not import, for a training machine or a stream has none of them."""
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_rooms_below_it(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return
+    allowed = ROOMS_BELOW[room] | {room}
+    if "*" in allowed:
+        return
+    reached = {name.split(".")[1] for name in imported(path) if name.startswith("headwater.")} & ROOMS_BELOW.keys()
+    assert reached <= allowed, f"{path.name} of {room} imports {sorted(reached - allowed)}"
+
+
+@pytest.mark.parametrize("place", FORBIDDEN)
+def test_a_light_room_does_without_heavy_packages(place: str) -> None:
+    root = SOURCE / place
+    for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
+        packages = {name.split(".")[0] for name in imported(path)}
+        assert not packages & FORBIDDEN[place], f"{path} imports {packages & FORBIDDEN[place]}"
+
+
+def test_every_module_belongs_to_a_known_room_and_no_room_is_empty() -> None:
+    rooms = {room_of(path) for path in modules()} - {"__init__"}
+    assert rooms == ROOMS_BELOW.keys()
+    for room in rooms:
+        if (SOURCE / room).is_dir():
+            assert [path for path in (SOURCE / room).rglob("*.py") if path.name != "__init__.py"], room
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_headwater_loads_no_heavy_package() -> None:
+    heavy = {"torch", "polars", "pyarrow", "numba", "scipy", "litestar", "granian", "matplotlib", "lmdb", "pydantic"}
+    assert not loaded_by("import headwater") & heavy
+
+
+def test_the_public_names_are_the_documented_ones_and_all_resolve() -> None:
+    import headwater
+
+    assert sorted(headwater.__all__) == headwater.__all__
+    for name in headwater.__all__:
+        assert getattr(headwater, name) is not None
+    assert set(dir(headwater)) >= set(headwater.__all__)
