@@ -14,13 +14,14 @@ class Put:
     Attributes
     ----------
     namespace : str
-        Keys of different namespaces never meet.
+        Keys of different namespaces never meet. Not empty, without a NUL character.
     key, value : bytes
     ttl : float or None
-        Seconds until the value is gone; None keeps it.
+        Seconds, above 0, until the value is gone; None keeps it.
     offset : int or None
         Position in the log that this write follows from. A write whose offset is not above the stored
-        one changes nothing, so that a replayed log leaves the store as it was. None always writes.
+        one changes nothing, so that a replayed log leaves the store as it was. None always writes, and
+        leaves the stored offset as it is. An offset lives as long as its key: it goes by expiry and deletion.
     """
 
     namespace: str
@@ -31,17 +32,21 @@ class Put:
 
 
 class Store(Protocol):
-    """Keyed bytes. One call of a writing method is one atomic step: all of it is seen, or none."""
+    """Keyed bytes. One call of a writing method is one atomic step: all of it is seen, or none.
+
+    A `change` passed to `update` or `update_many` must be a pure function of the values it is given: it may
+    be called again, and it must not call the store.
+    """
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of `keys`, in order; None where there is none or it has expired.
 
-        Raises `StoreError` where a stored value fails its checksum.
+        Raises `StoreError`, which names namespace and key, where a stored value fails its checksum.
         """
         ...
 
     def put_many(self, puts: Sequence[Put]) -> int:
-        """Write all or nothing; returns how many took effect."""
+        """Write all or nothing, in order; returns how many took effect. A torn value is replaced."""
         ...
 
     def update(
@@ -55,12 +60,27 @@ class Store(Protocol):
         """Replace one value by `change(value)` with no other writer in between; None deletes. Returns the new value."""
         ...
 
+    def update_many(
+        self,
+        keys: Sequence[tuple[str, bytes]],
+        change: Callable[[list[bytes | None]], Sequence[Put]],
+    ) -> int:
+        """Write `change(values)` with no other writer since `values` of the (namespace, key) pairs were read.
+
+        The writes may go to other keys than were read. Returns how many took effect. Raises `StoreError`, and
+        changes nothing, where a value read fails its checksum.
+        """
+        ...
+
     def delete_many(self, namespace: str, keys: Sequence[bytes]) -> int:
-        """Remove keys; returns how many were there."""
+        """Remove keys; returns how many living values there were. A torn value is removed, and counts."""
         ...
 
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
-        """Every living (key, value) of a namespace, in key order."""
+        """Every living (key, value) of a namespace, in key order.
+
+        Not one snapshot: a value written behind the scan is missed, one written ahead of it is found.
+        """
         ...
 
     def close(self) -> None:

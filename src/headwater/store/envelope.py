@@ -1,0 +1,89 @@
+"""What stands around every stored value: a mark, an expiry, a log offset and a checksum.
+
+Layout, little-endian, 28 bytes before the payload:
+
+====== ====== =====================================================================
+bytes  type   meaning
+====== ====== =====================================================================
+0-1    bytes  ``HW``
+2      uint8  format version, 1
+3      uint8  flags: 1 where an expiry is set, 2 where an offset is set
+4-11   f64    expiry, Unix seconds (0 where not set)
+12-19  int64  log offset (0 where not set)
+20-27  uint64 xxh3-64 of bytes 0-19 followed by the payload
+====== ====== =====================================================================
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import xxhash
+
+from headwater.errors import StoreError
+
+_MAGIC = b"HW"
+_VERSION = 1
+_HAS_EXPIRY = 1
+_HAS_OFFSET = 2
+_HEADER = struct.Struct("<2sBBdq")
+_CHECKSUM = struct.Struct("<Q")
+_PAYLOAD_AT = _HEADER.size + _CHECKSUM.size
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An opened value.
+
+    Attributes
+    ----------
+    payload : bytes
+    expires : float or None
+        Unix seconds from which on the value is gone.
+    offset : int or None
+        Position in the log that the write followed from.
+    """
+
+    payload: bytes
+    expires: float | None
+    offset: int | None
+
+    def is_expired(self, now: float) -> bool:
+        """Whether the value is gone at `now`, Unix seconds."""
+        return self.expires is not None and self.expires <= now
+
+
+def seal(payload: bytes, *, expires: float | None = None, offset: int | None = None) -> bytes:
+    """Wrap `payload`; the same arguments give the same bytes."""
+    flags = (_HAS_EXPIRY if expires is not None else 0) | (_HAS_OFFSET if offset is not None else 0)
+    header = _HEADER.pack(_MAGIC, _VERSION, flags, expires or 0.0, offset or 0)
+    return header + _CHECKSUM.pack(_checksum(header, payload)) + payload
+
+
+def unseal(raw: bytes | memoryview) -> Envelope:
+    """Open what `seal` returned.
+
+    Raises
+    ------
+    StoreError
+        The bytes were not written by `seal`, are of another format version, or were torn or altered since.
+    """
+    if len(raw) < _PAYLOAD_AT:
+        raise StoreError(f"{len(raw)} bytes are shorter than an envelope of {_PAYLOAD_AT}")
+    header, payload = bytes(raw[: _HEADER.size]), bytes(raw[_PAYLOAD_AT:])
+    magic, version, flags, expires, offset = _HEADER.unpack(header)
+    if magic != _MAGIC:
+        raise StoreError("the value was not written by Headwater")
+    if version != _VERSION:
+        raise StoreError(f"the value has envelope version {version}, and this Headwater reads version {_VERSION}")
+    (checksum,) = _CHECKSUM.unpack(raw[_HEADER.size : _PAYLOAD_AT])
+    if checksum != _checksum(header, payload):
+        raise StoreError("the checksum does not fit: the value is torn or altered")
+    return Envelope(payload, expires if flags & _HAS_EXPIRY else None, offset if flags & _HAS_OFFSET else None)
+
+
+def _checksum(header: bytes, payload: bytes) -> int:
+    digest = xxhash.xxh3_64(header)
+    digest.update(payload)
+    return digest.intdigest()
