@@ -1,7 +1,7 @@
 """The immutable thing that is trained, promoted, served and rolled back as one."""
 
 from headwater.release.manifest import Manifest, Merge, Part, Window
-from headwater.release.release import Release, build, current, listed, load, promote, rollback
+from headwater.release.release import Release, build, current, listed, load, promote, read_manifest, rollback
 
 __all__ = [
     "Manifest",
@@ -14,5 +14,6 @@ __all__ = [
     "listed",
     "load",
     "promote",
+    "read_manifest",
     "rollback",
 ]

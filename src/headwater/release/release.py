@@ -119,6 +119,14 @@ def build(
     return release
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the release in `folder`; raises `ReleaseError` where there is none."""
+    try:
+        return Manifest.from_json((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    except FileNotFoundError as error:
+        raise ReleaseError(f"{folder} is no release: it has no {MANIFEST}") from error
+
+
 def load(folder: Path) -> Release:
     """Read and verify one release.
 
@@ -129,10 +137,7 @@ def load(folder: Path) -> Release:
     LineageError
         A part was built on another item vocabulary.
     """
-    try:
-        manifest = Manifest.from_json((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
-    except FileNotFoundError as error:
-        raise ReleaseError(f"{folder} is no release: it has no {MANIFEST}") from error
+    manifest = read_manifest(folder)
     found = _checksums(folder)
     for path, expected in manifest.checksums.items():
         if found.get(path) != expected:
@@ -201,7 +206,6 @@ def listed(root: Path) -> list[str]:
 def _save_part(part: Channel | Ranker, staging: Path, folder: str) -> Part:
     if not isinstance(part, Trainable):
         raise ReleaseError(f"{part.name} keeps online state, not an artefact; leave it out of the release")
-    (staging / folder).mkdir(parents=True)
     part.save(staging / folder)
     return Part(name=part.name, kind=type(part).kind, folder=folder)
 

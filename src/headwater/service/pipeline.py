@@ -49,11 +49,11 @@ class Pipeline:
     release : Release
     store : Store
         Holds profiles and nearline candidates.
-    log : RankLog
-        Where each visit's ranked list is written, for the stream to read.
+    log : RankLog or None
+        Where each visit's ranked list is written, for the stream to read; None leaves no trace.
     """
 
-    def __init__(self, release: Release, store: Store, log: RankLog) -> None:
+    def __init__(self, release: Release, store: Store, log: RankLog | None) -> None:
         self.release = release
         self.profile = Profile(store)
         self.log = log
@@ -155,7 +155,7 @@ class Pipeline:
 
     def side_effect(self, hydrated: Hydrated, ranked: Candidates) -> None:
         """Write the visit's rank log: all that was ranked, exposed or not."""
-        if not len(ranked):
+        if self.log is None or not len(ranked):
             return
         request = hydrated.request
         keys = self.release.items.keys[ranked.items].tolist()

@@ -1,0 +1,61 @@
+"""The app: global options, the verbs, and how errors are shown."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import headwater
+from headwater.cli.data import data_app
+from headwater.cli.learn import evaluate, recommend, train
+from headwater.cli.loop import demo, serve, stream
+from headwater.cli.release import release_app
+from headwater.errors import HeadwaterError
+
+app = typer.Typer(
+    name="headwater",
+    help=(
+        "The matching stage of a recommender system: a few hundred candidates out of millions of items, "
+        "in milliseconds, each with its reason.\n\n"
+        "Begin with [bold]headwater demo[/bold], or step by step: [bold]data get ml-1m[/bold], "
+        "[bold]evaluate recipes/ml-1m.toml[/bold], [bold]train recipes/ml-1m.toml[/bold], "
+        "[bold]recommend --user 1[/bold], [bold]serve[/bold] and [bold]stream[/bold]."
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+app.add_typer(data_app, name="data")
+app.add_typer(release_app, name="release")
+app.command()(train)
+app.command()(evaluate)
+app.command()(recommend)
+app.command()(serve)
+app.command()(stream)
+app.command()(demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headwater {headwater.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    """Options of every verb."""
+
+
+def main() -> None:
+    """Entry point: an expected error is one clear message and exit status 1, never a traceback."""
+    try:
+        app()
+    except HeadwaterError as error:
+        Console(stderr=True).print(f"[bold red]error:[/bold red] {error}", highlight=False, markup=True)
+        sys.exit(1)

@@ -1,0 +1,25 @@
+"""The pipeline in process, for one question at a time: what `headwater recommend` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headwater import release as releases
+from headwater.home import Home
+from headwater.service.pipeline import Pipeline
+from headwater.store.lmdb import LmdbStore
+
+
+@contextmanager
+def open_pipeline(home: Home) -> Iterator[Pipeline]:
+    """The current release's pipeline over the store of `home`; it writes no rank log.
+
+    Raises `ReleaseError` where no release is promoted.
+    """
+    release = releases.load(home.releases / releases.current(home.releases))
+    store = LmdbStore(home.store)
+    try:
+        yield Pipeline(release, store, log=None)
+    finally:
+        store.close()
