@@ -1,0 +1,52 @@
+"""Sources of candidates behind one seam, the merge of several, and their evaluation."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from headwater.errors import ConfigError
+from headwater.retrieval.base import Candidates, Channel, Mask, Reason, Reasons, Trainable
+from headwater.retrieval.evaluation import Evaluation, Latency, evaluate, latency
+from headwater.retrieval.merge import RoundRobin, WeightedQuotas, merge
+
+if TYPE_CHECKING:
+    from typing import Any
+
+CHANNELS = {
+    "itemcf": "headwater.retrieval.classic.itemcf:ItemCF",
+    "popular": "headwater.retrieval.classic.popular:Popular",
+}
+"""Kind of a trained channel -> where its class stands; imported when it is asked for."""
+
+
+def channel_class(kind: str) -> type[Any]:
+    """The class of a trained channel, which is both a `Channel` and `Trainable`.
+
+    Raises `ConfigError`, which names the nearest kind, where there is none.
+    """
+    if kind not in CHANNELS:
+        nearest = get_close_matches(kind, CHANNELS, 1, 0.0)[0]
+        raise ConfigError(f"unknown channel {kind!r}; did you mean {nearest!r}? (known: {', '.join(CHANNELS)})")
+    module, _, name = CHANNELS[kind].partition(":")
+    return getattr(import_module(module), name)
+
+
+__all__ = [
+    "CHANNELS",
+    "Candidates",
+    "Channel",
+    "Evaluation",
+    "Latency",
+    "Mask",
+    "Reason",
+    "Reasons",
+    "RoundRobin",
+    "Trainable",
+    "WeightedQuotas",
+    "channel_class",
+    "evaluate",
+    "latency",
+    "merge",
+]

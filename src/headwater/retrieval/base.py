@@ -119,6 +119,12 @@ class Candidates:
         """Names of the channels that retrieved candidate `at`."""
         return tuple(name for bit, name in enumerate(self.names) if int(self.channels[at]) >> bit & 1)
 
+    def found_by(self, name: str) -> NDArray[np.bool_]:
+        """(m,) whether channel `name` retrieved each candidate."""
+        if name not in self.names:
+            return np.zeros(len(self), bool)
+        return (self.channels >> np.uint32(self.names.index(name)) & np.uint32(1)).astype(bool)
+
     def select(self, keep: NDArray[np.bool_] | NDArray[np.integer]) -> Candidates:
         """The marked candidates (a boolean mask, or positions in ascending row order)."""
         return Candidates(
