@@ -142,7 +142,8 @@ class Dataset:
 
         shape = (len(self.users), len(self.items))
         ones = np.ones(len(self), np.float32)
-        matrix = sp.csr_array((ones, self.event_items, self.offsets), shape=shape)
+        # A copy: sum_duplicates sorts in place, and would reorder these histories.
+        matrix = sp.csr_array((ones, self.event_items, self.offsets), shape=shape, copy=True)
         matrix.sum_duplicates()
         matrix.data[:] = 1.0
         return matrix
@@ -184,6 +185,7 @@ class Dataset:
             behaviours=self.event_behaviours[at],
             request_times=request_times,
             scenarios=(scenario,) * len(users),
+            ratings=None if self.event_ratings is None else self.event_ratings[at],
         )
 
     def checksum(self) -> str:

@@ -36,6 +36,8 @@ class Queries:
         The time of each request, in the unit of `times`.
     scenarios : tuple of n str
         The surface that each request came from.
+    ratings : (events,) float32, or None
+        Ratings of the history's events, nan where there is none; None where no event has one.
     """
 
     users: NDArray[np.int32]
@@ -46,6 +48,7 @@ class Queries:
     behaviours: NDArray[np.int8]
     request_times: NDArray[np.int64]
     scenarios: tuple[str, ...]
+    ratings: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -71,6 +74,7 @@ class Queries:
             behaviours=self.behaviours[begin:end],
             request_times=self.request_times[start:stop],
             scenarios=self.scenarios[start:stop],
+            ratings=None if self.ratings is None else self.ratings[begin:end],
         )
 
     def batches(self, size: int) -> Iterator[tuple[int, Queries]]:
