@@ -30,7 +30,11 @@ class ArtefactError(HeadwaterError):
 
 
 class StoreError(HeadwaterError):
-    """A store cannot be opened, or a stored value fails its checksum."""
+    """A store cannot be opened, read or written, or a key does not fit it."""
+
+
+class TornValue(StoreError):
+    """A stored value fails its checksum, or was not written by this package. Other values are not affected."""
 
 
 class ReleaseError(HeadwaterError):

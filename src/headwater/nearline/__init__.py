@@ -1,0 +1,51 @@
+"""Rank logs in, fresh candidates out: what other scenarios ranked for a user feeds the next homepage.
+
+Names are loaded when they are used, so that the operator comes without a store.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headwater.nearline.channel import NearlineChannel
+    from headwater.nearline.deadletter import DeadLetter, dead_letters
+    from headwater.nearline.local import Status, Stream, forget
+    from headwater.nearline.policy import Policy
+    from headwater.nearline.ranklog import RankedItem, RankLog, UserEvent, Visit
+    from headwater.nearline.sources import DirectorySource, Source
+
+__all__ = [
+    "DeadLetter",
+    "DirectorySource",
+    "NearlineChannel",
+    "Policy",
+    "RankLog",
+    "RankedItem",
+    "Source",
+    "Status",
+    "Stream",
+    "UserEvent",
+    "Visit",
+    "dead_letters",
+    "forget",
+]
+
+_MODULES = {
+    "channel": ("NearlineChannel",),
+    "deadletter": ("DeadLetter", "dead_letters"),
+    "local": ("Status", "Stream", "forget"),
+    "policy": ("Policy",),
+    "ranklog": ("RankLog", "RankedItem", "UserEvent", "Visit"),
+    "sources": ("DirectorySource", "Source"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"headwater.nearline.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""The user's online history."""
+
+from headwater.profile.history import History, Profile
+
+__all__ = ["History", "Profile"]

@@ -1,6 +1,6 @@
 """Keyed bytes that outlive a process: one seam, and LMDB as the embedded default."""
 
-from headwater.store.base import Put, Store
+from headwater.store.base import Put, Store, key_bytes
 from headwater.store.lmdb import LmdbStore
 
-__all__ = ["LmdbStore", "Put", "Store"]
+__all__ = ["LmdbStore", "Put", "Store", "key_bytes"]

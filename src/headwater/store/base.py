@@ -31,6 +31,11 @@ class Put:
     offset: int | None = None
 
 
+def key_bytes(key: int) -> bytes:
+    """A signed 64-bit key (of a user, an item) as 8 bytes whose order is the order of the numbers."""
+    return (key + (1 << 63)).to_bytes(8, "big")
+
+
 class Store(Protocol):
     """Keyed bytes. One call of a writing method is one atomic step: all of it is seen, or none.
 
@@ -41,7 +46,7 @@ class Store(Protocol):
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of `keys`, in order; None where there is none or it has expired.
 
-        Raises `StoreError`, which names namespace and key, where a stored value fails its checksum.
+        Raises `TornValue`, which names namespace and key, where a stored value fails its checksum.
         """
         ...
 
@@ -67,7 +72,7 @@ class Store(Protocol):
     ) -> int:
         """Write `change(values)` with no other writer since `values` of the (namespace, key) pairs were read.
 
-        The writes may go to other keys than were read. Returns how many took effect. Raises `StoreError`, and
+        The writes may go to other keys than were read. Returns how many took effect. Raises `TornValue`, and
         changes nothing, where a value read fails its checksum.
         """
         ...

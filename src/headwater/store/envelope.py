@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import xxhash
 
-from headwater.errors import StoreError
+from headwater.errors import TornValue
 
 _MAGIC = b"HW"
 _VERSION = 1
@@ -66,20 +66,20 @@ def unseal(raw: bytes | memoryview) -> Envelope:
 
     Raises
     ------
-    StoreError
+    TornValue
         The bytes were not written by `seal`, are of another format version, or were torn or altered since.
     """
     if len(raw) < _PAYLOAD_AT:
-        raise StoreError(f"{len(raw)} bytes are shorter than an envelope of {_PAYLOAD_AT}")
+        raise TornValue(f"{len(raw)} bytes are shorter than an envelope of {_PAYLOAD_AT}")
     header, payload = bytes(raw[: _HEADER.size]), bytes(raw[_PAYLOAD_AT:])
     magic, version, flags, expires, offset = _HEADER.unpack(header)
     if magic != _MAGIC:
-        raise StoreError("the value was not written by Headwater")
+        raise TornValue("the value was not written by Headwater")
     if version != _VERSION:
-        raise StoreError(f"the value has envelope version {version}, and this Headwater reads version {_VERSION}")
+        raise TornValue(f"the value has envelope version {version}, and this Headwater reads version {_VERSION}")
     (checksum,) = _CHECKSUM.unpack(raw[_HEADER.size : _PAYLOAD_AT])
     if checksum != _checksum(header, payload):
-        raise StoreError("the checksum does not fit: the value is torn or altered")
+        raise TornValue("the checksum does not fit: the value is torn or altered")
     return Envelope(payload, expires if flags & _HAS_EXPIRY else None, offset if flags & _HAS_OFFSET else None)
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import lmdb
 
-from headwater.errors import StoreError
+from headwater.errors import StoreError, TornValue
 from headwater.store.base import Put
 from headwater.store.envelope import Envelope, seal, unseal
 
@@ -174,9 +174,9 @@ class LmdbStore:
     def _opened(self, address: bytes, raw: bytes | memoryview) -> Envelope:
         try:
             return unseal(raw)
-        except StoreError as error:
+        except TornValue as error:
             namespace, _, key = address.partition(b"\0")
-            raise StoreError(
+            raise TornValue(
                 f"{self._path}: key {key!r} of namespace {namespace.decode()!r}: {error}. "
                 "Delete the key, or put a new value there."
             ) from error
@@ -301,5 +301,5 @@ def _peek(txn: lmdb.Transaction, address: bytes) -> Envelope | None:
         return None
     try:
         return unseal(raw)
-    except StoreError:
+    except TornValue:
         return None

@@ -1,0 +1,152 @@
+"""The nearline channel: what the stream left in the store for a user, as candidates."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headwater.data.queries import Queries
+from headwater.data.vocabulary import UNKNOWN, Vocabulary
+from headwater.errors import ArtefactError, TornValue
+from headwater.nearline.candidates import NearlineCandidates, decode
+from headwater.nearline.local import CANDIDATES
+from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
+from headwater.store.base import Store, key_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+_REMEMBERED = 1_024
+
+
+class NearlineChannel:
+    """`Channel` over the candidates that a `Stream` keeps in a store, with finalScore of eq. 6 as the score.
+
+    It asks for the queries' users by key in one read; the histories play no part, so an item that was just
+    acted on, which the stream may not know yet, is the caller's mask to refuse. A user without stored candidates
+    has none. A torn value, or one of another version, is logged, counted in `unreadable`, and gives none
+    either: the other channels still answer.
+
+    Parameters
+    ----------
+    store : Store
+    items : Vocabulary
+        Candidates outside of it are dropped.
+    name : str
+    """
+
+    def __init__(self, store: Store, items: Vocabulary, name: str = "nearline") -> None:
+        self._store = store
+        self._items = items
+        self._name = name
+        self._turn = threading.Lock()
+        self._retrieved: OrderedDict[int, NearlineCandidates] = OrderedDict()
+        self.unreadable = 0
+        """Stored values that could not be read."""
+
+    @property
+    def name(self) -> str:
+        """The channel's name in candidates and reasons."""
+        return self._name
+
+    def retrieve(self, queries: Queries, k: int, *, allowed: Mask | None = None) -> Candidates:
+        """See `Channel.retrieve`. Raises `ValueError` where k is not positive, `StoreError` where the store is away."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        user_keys = queries.user_keys.tolist()
+        stored = self._read(user_keys)
+        self._remember(user_keys, stored)
+        rows = np.repeat(np.arange(len(stored)), [len(found) for found in stored])
+        items = self._items.codes_of_keys(_joined([found.items for found in stored], np.int64))
+        scores = _joined([found.scores for found in stored], np.float64).astype(np.float32)
+        kept = items != UNKNOWN
+        rows, items, scores = rows[kept], items[kept], scores[kept]
+        if allowed is not None:
+            kept = allowed.allows(rows, items)
+            rows, items, scores = rows[kept], items[kept], scores[kept]
+        order = np.lexsort((items, -scores, rows))
+        rows, items, scores = rows[order], items[order], scores[order]
+        first = np.searchsorted(rows, np.arange(len(stored)))
+        kept = np.arange(len(rows)) - first[rows] < k
+        return Candidates.single(self._name, len(queries), rows[kept], items[kept], scores[kept])
+
+    def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
+        """The scenario, visit and rank that each candidate came from, as they were when it was retrieved."""
+        reasons: Reasons = [()] * len(candidates)
+        if self._name not in candidates.names:
+            return reasons
+        bit = candidates.names.index(self._name)
+        own = np.flatnonzero(candidates.channels >> np.uint32(bit) & np.uint32(1))
+        found_of = self._recall([int(queries.user_keys[row]) for row in np.unique(candidates.rows[own])])
+        for at in own.tolist():
+            found = found_of[int(queries.user_keys[candidates.rows[at]])]
+            reasons[at] = (self._reason(found, int(self._items.keys[candidates.items[at]])),)
+        return reasons
+
+    def _reason(self, found: NearlineCandidates, item_key: int) -> Reason:
+        places = np.flatnonzero(found.items == item_key)
+        if not len(places):
+            return Reason(self._name)
+        visit = int(found.visits[places[0]])
+        return Reason(
+            self._name,
+            scenario=found.scenarios[visit],
+            visit=found.request_ids[visit],
+            rank=int(found.ranks[places[0]]),
+        )
+
+    # -- what was retrieved is remembered for `explain`: by then the stream may have replaced it
+
+    def _remember(self, user_keys: list[int], stored: list[NearlineCandidates]) -> None:
+        with self._turn:
+            for user_key, found in zip(user_keys, stored, strict=True):
+                self._retrieved[user_key] = found
+                self._retrieved.move_to_end(user_key)
+            while len(self._retrieved) > _REMEMBERED:
+                self._retrieved.popitem(last=False)
+
+    def _recall(self, user_keys: list[int]) -> dict[int, NearlineCandidates]:
+        with self._turn:
+            found = {user_key: self._retrieved[user_key] for user_key in user_keys if user_key in self._retrieved}
+        missing = [user_key for user_key in user_keys if user_key not in found]
+        return found | dict(zip(missing, self._read(missing), strict=True))
+
+    # -- the store
+
+    def _read(self, user_keys: list[int]) -> list[NearlineCandidates]:
+        keys = [key_bytes(user_key) for user_key in user_keys]
+        try:
+            raws = self._store.get_many(CANDIDATES, keys)
+        except TornValue:
+            raws = [self._value(key) for key in keys]
+        return [self._decoded(raw) for raw in raws]
+
+    def _value(self, key: bytes) -> bytes | None:
+        try:
+            return self._store.get_many(CANDIDATES, [key])[0]
+        except TornValue as error:
+            self._count_unreadable(error)
+            return None
+
+    def _decoded(self, raw: bytes | None) -> NearlineCandidates:
+        if raw is None:
+            return NearlineCandidates.none()
+        try:
+            return decode(raw)
+        except ArtefactError as error:
+            self._count_unreadable(error)
+            return NearlineCandidates.none()
+
+    def _count_unreadable(self, error: Exception) -> None:
+        self.unreadable += 1
+        logger.error("no nearline candidates for one user: %s", error)
+
+
+def _joined(columns: list[NDArray], dtype: type[np.generic]) -> NDArray:
+    return np.concatenate([np.zeros(0, dtype), *columns])

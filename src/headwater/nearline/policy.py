@@ -1,0 +1,73 @@
+"""What the nearline operator keeps and how it orders: one frozen settings class, read from TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from headwater.config import Settings, parse, read_toml
+from headwater.nearline.ranklog import MAX_ITEMS, Visit
+
+Truncation = Annotated[int, Field(ge=1, le=MAX_ITEMS)]
+
+
+class Policy(Settings):
+    """Settings of the nearline operator. Defaults are the paper's where it gives one (MNR, section 3)."""
+
+    target: str = "homepage"
+    """The scenario that candidates are for. Its own visits are never queued, else it would feed on itself."""
+
+    truncate: dict[str, Truncation] = Field(
+        default_factory=lambda: {
+            "mini_detail": 500,
+            "post_purchase": 500,
+            "main_search": 500,
+            "in_shop": 20,
+            "photo_search": 20,
+        }
+    )
+    """Items kept of one visit's list, best first, by scenario (eq. 4; the paper's table 1). Given at all, the
+    table replaces this one whole."""
+
+    truncate_other: int = Field(500, ge=0, le=MAX_ITEMS)
+    """Items kept of a visit in a scenario that `truncate` does not name; 0 refuses it as a dead letter."""
+
+    visits: int = Field(10, ge=1, le=250)
+    """Visits kept for each user and scenario, newest first (eq. 5)."""
+
+    visits_in_all: int = Field(100, ge=1, le=250)
+    """Visits kept for each user over all scenarios, newest first: bounds the state however many scenario names
+    come in. 1..250, so that a time index fits a byte."""
+
+    acted_items: int = Field(1_000, ge=1, le=65_000)
+    """Acted items remembered for each user, newest first: bounds the state of a user who clicks without end."""
+
+    max_age_seconds: int = Field(7 * 86_400, ge=1)
+    """Visits and acts older than this, counted from the user's newest record, are gone. 7 days."""
+
+    category_cap: int = Field(20, ge=1)
+    """Candidates of one category at most; items without a category are not capped."""
+
+    k: int = Field(200, ge=1, le=10_000)
+    """Candidates of one user."""
+
+    alpha: int = Field(50, ge=1, le=100_000)
+    """Eq. 6: the larger, the less the rank within a visit counts, and the more its time."""
+
+    beta: int = Field(10, ge=1, le=100_000)
+    """Eq. 6: the larger, the less the time of a visit counts, and the more the rank within it."""
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a TOML file; raises `ConfigError`, which names a faulty key and the nearest valid one."""
+        return parse(cls, read_toml(Path(path)), str(path))
+
+    def truncation(self, scenario: str) -> int:
+        """How many items of a visit in `scenario` are kept; 0 where such visits are refused."""
+        return self.truncate.get(scenario, self.truncate_other)
+
+    def queues(self, visit: Visit) -> bool:
+        """Whether a visit enters a queue: every scenario's does but the target's."""
+        return visit.scenario != self.target

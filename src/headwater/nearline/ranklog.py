@@ -1,0 +1,267 @@
+"""The rank log: what a visit's ranked list and a user's event look like, how they are written and read.
+
+One record is one line of JSON with a `type`, `"visit"` or `"event"`. Users, items and categories are
+64-bit keys (`headwater.data.key_of`), for a log outlives the release whose codes it would otherwise hold.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from headwater.data.schema import LATEST_TIME, Behaviour
+from headwater.errors import SchemaError, StoreError
+
+MAX_ITEMS = 5_000
+"""Items of one visit; a longer list is no ranked list of a page but a fault, and is refused."""
+
+MAX_LINE = 4 << 20
+"""Bytes of one line. A visit of `MAX_ITEMS` items with long channel names takes a quarter of it."""
+
+MAX_AHEAD = 86_400
+"""Seconds that a record's timestamp may lie ahead of its append time: more than any skew between honest clocks,
+and little enough that one wrong clock cannot age out a user's whole state."""
+
+_LARGEST = 1.7976931348623157e308
+
+Key = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+RequestId = Annotated[str, Meta(min_length=1, max_length=128)]
+Timestamp = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
+Finite = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+
+
+class RankedItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One line of a ranked list; written as an array, in this order.
+
+    Attributes
+    ----------
+    item : int
+        64-bit key.
+    score : float
+        The ranker's, finite. The order of the list counts, not the score.
+    category : int or None
+        64-bit key; None where the item has none.
+    channels : list of str
+        The channels that retrieved the item.
+    exposed : bool
+        Whether it was sent to the user.
+    position : int or None
+        Where on the page, from 0; None where it was not exposed.
+    """
+
+    item: Key
+    score: Finite
+    category: Key | None = None
+    channels: list[str] = []
+    exposed: bool = False
+    position: Annotated[int, Meta(ge=0)] | None = None
+
+
+class Visit(msgspec.Struct, frozen=True, tag_field="type", tag="visit", gc=False, kw_only=True, omit_defaults=True):
+    """One request of a user in a scenario, and all that was ranked for it.
+
+    Attributes
+    ----------
+    request_id : str
+        One for each visit, at most 128 characters. Visits of one second stand in the order of their ids.
+    scenario : str
+        At most 64 characters.
+    user : int
+        64-bit key.
+    timestamp : int
+        Unix seconds of the request.
+    items : list of RankedItem
+        Best first, 1 to `MAX_ITEMS`.
+    release, arm : str
+        What ranked it: the release, and the arm of an experiment.
+    appended : float or None
+        Unix seconds at which the line was written; `RankLog` sets it.
+    """
+
+    request_id: RequestId
+    scenario: Name
+    user: Key
+    timestamp: Timestamp
+    items: Annotated[list[RankedItem], Meta(min_length=1, max_length=MAX_ITEMS)]
+    release: str = ""
+    arm: str = ""
+    appended: float | None = None
+
+
+class UserEvent(msgspec.Struct, frozen=True, tag_field="type", tag="event", gc=False, kw_only=True, omit_defaults=True):
+    """What a user did with an item.
+
+    Attributes
+    ----------
+    user, item : int
+        64-bit keys.
+    behaviour : "impression", "click", "cart" or "purchase"
+    timestamp : int
+        Unix seconds.
+    scenario, request_id : str or None
+        Where it happened, and on which visit's list.
+    appended : float or None
+        Unix seconds at which the line was written; `RankLog` sets it.
+    """
+
+    user: Key
+    item: Key
+    behaviour: Literal["impression", "click", "cart", "purchase"]
+    timestamp: Timestamp
+    scenario: Name | None = None
+    request_id: RequestId | None = None
+    appended: float | None = None
+
+    @property
+    def is_act(self) -> bool:
+        """Whether the item counts as acted on: a click, a cart or a purchase; an impression does not."""
+        return Behaviour[self.behaviour.upper()].is_interaction
+
+
+Record = Visit | UserEvent
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+def encode_line(record: Record) -> bytes:
+    """The record as one line, newline included. What it holds is checked by `decode_line`, on either side.
+
+    Raises `SchemaError` where a field cannot be written as JSON: a numpy number, a lone surrogate, …
+    """
+    try:
+        return _ENCODER.encode(record) + b"\n"
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SchemaError(f"the record cannot be written: {error}") from error
+
+
+def decode_line(line: bytes, *, appended: float) -> Record:
+    """Read one line.
+
+    Parameters
+    ----------
+    line : bytes
+        With or without its newline.
+    appended : float
+        Unix seconds: when the source took the line in, for a line that does not say so itself.
+
+    Raises
+    ------
+    SchemaError
+        Not JSON of this schema (the message names the field), longer than `MAX_LINE`, or a timestamp of
+        more than `MAX_AHEAD` seconds after the line was appended.
+    """
+    if len(line) > MAX_LINE:
+        raise SchemaError(f"the line has {len(line)} bytes; at most {MAX_LINE} are read")
+    try:
+        record = _DECODER.decode(line)
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"not UTF-8: {error.reason}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise SchemaError(str(error)) from error
+    taken = appended if record.appended is None else record.appended
+    if record.timestamp > taken + MAX_AHEAD:
+        raise SchemaError(
+            f"timestamp {record.timestamp} lies {record.timestamp - taken:.0f} s after the record was appended; "
+            f"at most {MAX_AHEAD} s are believed: set the clock of the machine that stamped it"
+        )
+    return record
+
+
+class RankLog:
+    """The writer: one file per process, in a folder that `DirectorySource` reads.
+
+    A file is named `<start in ns>-<process id>.jsonl`, so that names sort by time and no two writers share
+    one. Each `append` is one write of one whole line to a file opened for appending; threads take turns. A line
+    whose `append` returned survives kill -9, and with `fsync` a power cut.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Made where there is none.
+    rotate_bytes : int
+        A new file is begun where a line would make the current one longer than this.
+    fsync : bool
+        Wait for the disk on each append (a few ms).
+    clock : callable
+        Unix seconds, stamped on every line as `appended`.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        rotate_bytes: int = 64 << 20,
+        fsync: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = Path(folder)
+        self._rotate_bytes = rotate_bytes
+        self._fsync = fsync
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._file: int | None = None
+        self._size = 0
+        self._writer = os.getpid()
+
+    def append(self, record: Record) -> None:
+        """Write one record.
+
+        Raises
+        ------
+        SchemaError
+            The record could not be read back: a score that is not finite, a key beyond 64 bits, no items, a
+            timestamp far ahead of the clock, …
+        StoreError
+            The disk is full or the folder cannot be written. Nothing of the line stays.
+        """
+        now = round(self._clock(), 3)
+        line = encode_line(msgspec.structs.replace(record, appended=now))
+        decode_line(line, appended=now)  # what cannot be read back is refused here, where the caller can be told
+        with self._turn:
+            try:
+                self._write(line)
+            except OSError as error:
+                raise StoreError(f"{self._folder}: cannot append to the rank log: {error}") from error
+
+    def close(self) -> None:
+        """Close the current file; a later `append` begins a new one."""
+        with self._turn:
+            self._leave_file()
+
+    def _write(self, line: bytes) -> None:
+        if self._writer != os.getpid():
+            # A forked child must not write into its parent's file.
+            self._leave_file()
+            self._writer = os.getpid()
+        if self._file is not None and self._size + len(line) > self._rotate_bytes:
+            self._leave_file()
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / f"{time.time_ns():020d}-{os.getpid()}.jsonl"
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+            self._size = 0
+        try:
+            if os.write(self._file, line) != len(line):
+                raise OSError("the disk took a part of the line only")
+            if self._fsync:
+                os.fsync(self._file)
+        except OSError:
+            # What follows a torn line would be torn with it: take the part back, and begin a new file.
+            os.ftruncate(self._file, self._size)
+            self._leave_file()
+            raise
+        self._size += len(line)
+
+    def _leave_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

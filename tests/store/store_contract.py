@@ -1,0 +1,183 @@
+"""What every Store must do. A subclass gives the fixtures `store`, `another`, `elapse` and `tear`."""
+
+from collections.abc import Callable
+
+import pytest
+
+from headwater.errors import StoreError, TornValue
+from headwater.store import Put, Store
+
+
+class StoreContract:
+    """Fixtures of a subclass.
+
+    store, another : Store
+        Two openings of the same data, as two processes have them.
+    elapse : callable
+        Lets that many seconds go by for the store.
+    tear : callable
+        Damages the stored value of (namespace, key) behind the store's back.
+    """
+
+    def test_a_value_is_read_as_written_and_none_where_there_is_none(self, store: Store) -> None:
+        assert store.put_many([Put("a", b"x", b"one"), Put("a", b"y", b"")]) == 2
+        assert store.get_many("a", [b"y", b"missing", b"x", b"x"]) == [b"", None, b"one", b"one"]
+        assert store.get_many("a", []) == []
+
+    def test_a_later_write_replaces_an_earlier_one(self, store: Store) -> None:
+        assert store.put_many([Put("a", b"x", b"one"), Put("a", b"x", b"two")]) == 2
+        assert store.get_many("a", [b"x"]) == [b"two"]
+
+    def test_another_opening_sees_what_was_written(self, store: Store, another: Store) -> None:
+        store.put_many([Put("a", b"x", b"one")])
+        assert another.get_many("a", [b"x"]) == [b"one"]
+        another.put_many([Put("a", b"x", b"two")])
+        assert store.get_many("a", [b"x"]) == [b"two"]
+
+    def test_namespaces_do_not_meet_even_where_one_begins_like_another(self, store: Store) -> None:
+        store.put_many([Put("a", b"x", b"1"), Put("ab", b"x", b"2"), Put("a", b"bx", b"3")])
+        assert store.get_many("ab", [b"x"]) == [b"2"]
+        assert list(store.scan("a")) == [(b"bx", b"3"), (b"x", b"1")]
+        assert list(store.scan("ab")) == [(b"x", b"2")]
+
+    def test_a_namespace_is_a_text_that_can_be_told_from_the_key(self, store: Store) -> None:
+        for namespace in ("", "a\0b"):
+            with pytest.raises(StoreError, match="namespace"):
+                store.get_many(namespace, [b"x"])
+
+    def test_a_key_that_is_too_long_is_refused_and_nothing_is_written(self, store: Store) -> None:
+        with pytest.raises(StoreError, match=r"'a'.*allows"):
+            store.put_many([Put("a", b"x", b"1"), Put("a", b"k" * 100_000, b"2")])
+        assert store.get_many("a", [b"x"]) == [None]
+
+    def test_binary_keys_and_large_values_come_back_whole(self, store: Store) -> None:
+        key, value = bytes(range(256)), bytes(range(256)) * 4_096
+        store.put_many([Put("a", key, value)])
+        assert store.get_many("a", [key]) == [value]
+
+    # -- scan
+
+    def test_a_scan_gives_every_value_in_key_order(self, store: Store) -> None:
+        keys = [index.to_bytes(3, "big") for index in range(2_500)]
+        store.put_many([Put("a", key, key) for key in reversed(keys)])
+        store.put_many([Put("b", b"x", b"")])
+        assert list(store.scan("a")) == [(key, key) for key in keys]
+        assert list(store.scan("missing")) == []
+
+    def test_a_store_can_be_written_while_it_is_scanned(self, store: Store) -> None:
+        store.put_many([Put("a", index.to_bytes(3, "big"), b"old") for index in range(2_500)])
+        for key, _ in store.scan("a"):
+            store.put_many([Put("a", key, b"new" * 1_000)] if key[-1] == 0 else [])
+        assert sum(value != b"old" for _, value in store.scan("a")) == 10
+
+    # -- expiry
+
+    def test_a_value_is_gone_when_its_time_has_come(self, store: Store, elapse: Callable[[float], None]) -> None:
+        store.put_many([Put("a", b"x", b"1", ttl=10), Put("a", b"y", b"2")])
+        elapse(9)
+        assert store.get_many("a", [b"x", b"y"]) == [b"1", b"2"]
+        elapse(2)
+        assert store.get_many("a", [b"x", b"y"]) == [None, b"2"]
+        assert list(store.scan("a")) == [(b"y", b"2")]
+        assert store.delete_many("a", [b"x"]) == 0
+
+    def test_a_new_write_takes_the_expiry_away(self, store: Store, elapse: Callable[[float], None]) -> None:
+        store.put_many([Put("a", b"x", b"1", ttl=10)])
+        store.put_many([Put("a", b"x", b"2")])
+        elapse(11)
+        assert store.get_many("a", [b"x"]) == [b"2"]
+
+    def test_a_change_sees_an_expired_value_as_none(self, store: Store, elapse: Callable[[float], None]) -> None:
+        store.put_many([Put("a", b"x", b"1", ttl=10)])
+        elapse(11)
+        assert store.update("a", b"x", lambda value: b"gone" if value is None else b"there", ttl=5) == b"gone"
+        elapse(6)
+        assert store.get_many("a", [b"x"]) == [None]
+
+    def test_a_time_to_live_must_be_positive(self, store: Store) -> None:
+        with pytest.raises(ValueError, match="ttl"):
+            store.put_many([Put("a", b"x", b"1"), Put("a", b"y", b"1", ttl=0)])
+        assert list(store.scan("a")) == []
+
+    # -- idempotence
+
+    def test_a_replayed_log_changes_nothing(self, store: Store) -> None:
+        log = [Put("a", b"x", b"one", offset=0), Put("a", b"y", b"two", offset=1), Put("a", b"x", b"three", offset=2)]
+        assert store.put_many(log) == 3
+        before = list(store.scan("a"))
+        assert store.put_many(log) == 0
+        assert [store.put_many([put]) for put in log] == [0, 0, 0]
+        assert list(store.scan("a")) == before == [(b"x", b"three"), (b"y", b"two")]
+
+    def test_a_write_without_offset_always_writes_and_keeps_the_offset(self, store: Store) -> None:
+        store.put_many([Put("a", b"x", b"one", offset=5)])
+        assert store.put_many([Put("a", b"x", b"two")]) == 1
+        assert store.put_many([Put("a", b"x", b"replayed", offset=5)]) == 0
+        assert store.put_many([Put("a", b"x", b"three", offset=6)]) == 1
+        assert store.get_many("a", [b"x"]) == [b"three"]
+
+    def test_an_offset_goes_with_its_key(self, store: Store, elapse: Callable[[float], None]) -> None:
+        store.put_many([Put("a", b"x", b"1", offset=5), Put("a", b"y", b"1", offset=5, ttl=10)])
+        store.delete_many("a", [b"x"])
+        elapse(11)
+        assert store.put_many([Put("a", b"x", b"2", offset=1), Put("a", b"y", b"2", offset=1)]) == 2
+
+    # -- read, change, write
+
+    def test_update_replaces_deletes_and_returns_the_new_value(self, store: Store) -> None:
+        assert store.update("a", b"x", lambda value: b"1" if value is None else b"?") == b"1"
+        assert store.update("a", b"x", lambda value: (value or b"") + b"2") == b"12"
+        assert store.update("a", b"x", lambda _: None) is None
+        assert store.get_many("a", [b"x"]) == [None]
+        assert store.update("a", b"x", lambda value: value) is None
+
+    def test_update_many_writes_what_follows_from_all_values_read(self, store: Store) -> None:
+        store.put_many([Put("a", b"x", b"1"), Put("b", b"y", b"2")])
+        keys = [("a", b"x"), ("b", b"y"), ("b", b"missing")]
+        assert store.update_many(keys, lambda values: [Put("c", b"z", repr(values).encode())]) == 1
+        assert store.get_many("c", [b"z"]) == [b"[b'1', b'2', None]"]
+
+    def test_a_change_that_fails_leaves_everything_as_it_was(self, store: Store) -> None:
+        store.put_many([Put("a", b"x", b"1")])
+
+        def fail(_: object) -> bytes:
+            raise RuntimeError("no")
+
+        with pytest.raises(RuntimeError, match="no"):
+            store.update("a", b"x", fail)
+        with pytest.raises(RuntimeError, match="no"):
+            store.update_many([("a", b"x")], lambda values: [Put("a", b"y", fail(values))])
+        assert list(store.scan("a")) == [(b"x", b"1")]
+
+    def test_delete_counts_what_was_there(self, store: Store) -> None:
+        store.put_many([Put("a", b"x", b"1"), Put("a", b"y", b"2")])
+        assert store.delete_many("a", [b"x", b"missing", b"x"]) == 1
+        assert list(store.scan("a")) == [(b"y", b"2")]
+
+    # -- damage
+
+    def test_a_torn_value_is_named_and_never_served(self, store: Store, tear: Callable[[str, bytes], None]) -> None:
+        store.put_many([Put("a", b"x", b"value" * 100), Put("a", b"y", b"fine")])
+        tear("a", b"x")
+        for read in (
+            lambda: store.get_many("a", [b"y", b"x"]),
+            lambda: list(store.scan("a")),
+            lambda: store.update("a", b"x", lambda value: value),
+            lambda: store.update_many([("a", b"x")], lambda _: [Put("a", b"y", b"lost")]),
+        ):
+            with pytest.raises(TornValue, match=r"b'x'.*'a'"):
+                read()
+        assert store.get_many("a", [b"y"]) == [b"fine"]
+
+    def test_a_torn_value_is_replaced_or_deleted(self, store: Store, tear: Callable[[str, bytes], None]) -> None:
+        for key in (b"x", b"y", b"z"):
+            store.put_many([Put("a", key, b"value" * 100, offset=9)])
+            tear("a", key)
+        assert store.put_many([Put("a", b"x", b"new"), Put("a", b"y", b"new", offset=1)]) == 2
+        assert store.delete_many("a", [b"z"]) == 1
+        assert list(store.scan("a")) == [(b"x", b"new"), (b"y", b"new")]
+
+    def test_a_closed_store_says_so(self, store: Store) -> None:
+        store.close()
+        with pytest.raises(StoreError, match="open"):
+            store.get_many("a", [b"x"])
