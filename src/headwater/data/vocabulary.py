@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -39,15 +40,20 @@ class Vocabulary:
 
     def __init__(self, ids: Sequence[int] | Sequence[str] | NDArray[np.int64]) -> None:
         self.kind: IdKind
+        self._ids: NDArray[np.int64] | list[str]
         if isinstance(ids, np.ndarray) and np.issubdtype(ids.dtype, np.integer):
-            self.kind = "integer"
-            self._ids: NDArray[np.int64] | list[str] = ids.astype(np.int64)
+            if ids.dtype == np.uint64 and len(ids) and int(ids.max()) >= 1 << 63:
+                raise SchemaError(f"id {int(ids.max())} does not fit 64 bits; give such ids as strings")
+            self.kind, self._ids = "integer", ids.astype(np.int64)
         else:
             listed = list(ids)
             kinds = {type(value) for value in listed}
             if kinds <= {str}:
                 self.kind, self._ids = "string", cast("list[str]", listed)
             elif all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds):
+                too_wide = next((value for value in cast("list[int]", listed) if not _fits(value)), None)
+                if too_wide is not None:
+                    raise SchemaError(f"id {too_wide} does not fit 64 bits; give such ids as strings")
                 self.kind, self._ids = "integer", np.asarray(listed, dtype=np.int64)
             else:
                 names = ", ".join(sorted(kind.__name__ for kind in kinds))
@@ -68,13 +74,20 @@ class Vocabulary:
         return self._ids
 
     def extended(self, ids: Iterable[int] | Iterable[str]) -> Vocabulary:
-        """A vocabulary with the unseen among `ids` appended, in their order; old codes stay."""
-        fresh = list(dict.fromkeys(value for value in ids if self.code(value) == UNKNOWN))
-        return (
-            Vocabulary([*self._ids, *fresh])
-            if self.kind == "string" or not len(self)
-            else Vocabulary(np.concatenate([np.asarray(self._ids), Vocabulary(fresh).integer_ids()]))
-        )
+        """A vocabulary with the unseen among `ids` appended, in their order; old codes stay.
+
+        Raises `SchemaError` where they are of the other kind.
+        """
+        given = list(ids)
+        unseen = self.encode(cast("list[str]", given)) == UNKNOWN
+        fresh = Vocabulary(cast("list[str]", list(dict.fromkeys(compress(given, unseen)))))
+        if not len(self) or not len(fresh):
+            return fresh if not len(self) else self
+        if self.kind != fresh.kind:
+            raise SchemaError(f"a vocabulary of {self.kind} ids cannot take {fresh.kind} ids")
+        if self.kind == "integer":
+            return Vocabulary(np.concatenate([self.integer_ids(), fresh.integer_ids()]))
+        return Vocabulary([*cast("list[str]", self._ids), *cast("list[str]", fresh.ids)])
 
     def integer_ids(self) -> NDArray[np.int64]:
         """The ids as int64; raises `SchemaError` where they are strings."""
@@ -99,7 +112,7 @@ class Vocabulary:
             table = self._code_of_string
             return np.fromiter((table.get(value, UNKNOWN) for value in ids), np.int32, len(ids))  # type: ignore[arg-type]
         if not isinstance(ids, np.ndarray):
-            fits = [isinstance(value, int | np.integer) and -(2**63) <= value < 2**63 for value in ids]
+            fits = [type(value) is not bool and isinstance(value, int | np.integer) and _fits(value) for value in ids]
             codes = np.full(len(ids), UNKNOWN, np.int32)
             whole = np.array([value for value, good in zip(ids, fits, strict=True) if good], dtype=np.int64)
             codes[np.asarray(fits, dtype=bool)] = self.encode(whole)
@@ -211,9 +224,13 @@ def key_of(value: int | str) -> int:
     if isinstance(value, str):
         digest = xxhash.xxh3_64_intdigest(value.encode())
         return digest - (1 << 64) if digest >= 1 << 63 else digest
-    if not -(1 << 63) <= value < 1 << 63:
+    if not _fits(value):
         raise SchemaError(f"id {value} does not fit 64 bits; give it as a string")
     return value
+
+
+def _fits(value: int | np.integer) -> bool:
+    return -(1 << 63) <= int(value) < 1 << 63
 
 
 def _lookup(table: tuple[NDArray[np.int64], NDArray[np.int32]], wanted: NDArray[np.int64]) -> NDArray[np.int32]:

