@@ -25,6 +25,7 @@ ROOMS_BELOW = {
     "service": {"data", "errors", "home", "nearline", "profile", "ranking", "release", "retrieval", "store"},
     "experiment": {"config", "data", "errors", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
     "demo": {"*"},
+    "show": {"experiment", "service"},
     "cli": {"*"},
 }
 """Room -> rooms that it may import. `*`: all of them; nothing imports such a room."""

@@ -11,7 +11,8 @@ from headwater.config import Settings, parse, read_toml
 from headwater.data import Dataset, Split, global_time, leave_one_out
 from headwater.errors import ConfigError
 from headwater.ranking.affinity import AffinityConfig
-from headwater.retrieval import KINDS, channel_class
+from headwater.retrieval import CHANNELS, channel_class
+from headwater.retrieval.base import ChannelSettings
 
 
 class SplitRecipe(Settings):
@@ -58,7 +59,7 @@ class Recipe(Settings):
     """A known name (`ml-1m`) or the folder of an imported data set."""
     split: SplitRecipe = SplitRecipe()
     """How the data are cut for evaluation."""
-    channels: tuple[SerializeAsAny[Settings], ...]
+    channels: tuple[SerializeAsAny[ChannelSettings], ...]
     """Trained channels, each with its `kind` and settings."""
     ranker: AffinityConfig = AffinityConfig()
     """What orders the candidates of all channels."""
@@ -82,17 +83,24 @@ def load_recipe(path: Path) -> Recipe:
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise ConfigError(f"{path}: channels must be tables: [[channels]]")
     if not listed:
-        raise ConfigError(f"{path}: a recipe needs at least one [[channels]] table; kinds: {', '.join(KINDS)}")
+        raise ConfigError(f"{path}: a recipe needs at least one [[channels]] table; kinds: {', '.join(CHANNELS)}")
     channels = [_channel(entry, f"{path}: channels[{at}]") for at, entry in enumerate(listed)]
-    kinds = [entry["kind"] for entry in listed]
-    twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    names = [channel.name for channel in channels]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"{path}: channels of one kind stand twice: {', '.join(twice)}")
-    return parse(Recipe, values | {"channels": channels}, str(path))
+        raise ConfigError(f"{path}: two channels are named {twice[0]!r}; give one of them another `name`")
+    recipe = parse(Recipe, values | {"channels": channels}, str(path))
+    strangers = sorted(recipe.merge.weights.keys() - {*names, "nearline"})
+    if strangers:
+        raise ConfigError(f"{path}: merge.weights names {strangers[0]!r}, which is no channel of this recipe")
+    return recipe
 
 
-def _channel(entry: dict[str, Any], where: str) -> Settings:
-    kind = entry.get("kind")
-    if kind not in KINDS:
-        raise ConfigError(f"{where}.kind: {kind!r} is none of {', '.join(KINDS)}")
-    return parse(channel_class(kind).config_class, entry, where)
+def _channel(entry: dict[str, Any], where: str) -> ChannelSettings:
+    if "kind" not in entry:
+        raise ConfigError(f"{where}: needs a `kind`: one of {', '.join(CHANNELS)}")
+    try:
+        config_class = channel_class(entry["kind"]).config_class
+    except ConfigError as error:
+        raise ConfigError(f"{where}.kind: {error}") from error
+    return parse(config_class, entry, where)

@@ -26,11 +26,14 @@ def train(
     Example: headwater train recipes/ml-1m.toml
     """
     from headwater import experiment
+    from headwater.data.catalogue import load
     from headwater.recipe import load_recipe
 
     console = Console()
-    with console.status("reading the recipe") as status:
-        release = experiment.train(load_recipe(recipe), Home(home), validate=validate, say=status.update)
+    chosen = load_recipe(recipe)
+    with console.status("reading the data set") as status:
+        dataset = load(chosen.dataset, home)
+        release = experiment.train(chosen, dataset, Home(home), validate=validate, say=status.update)
     console.print(f"promoted release [bold]{release}[/bold]; serve it with: headwater serve")
 
 
@@ -45,14 +48,16 @@ def evaluate(
     Example: headwater evaluate recipes/ml-1m.toml
     """
     from headwater import experiment
-    from headwater.cli.tables import print_evaluation
+    from headwater.data.catalogue import load
     from headwater.recipe import load_recipe
+    from headwater.show import print_evaluation
 
     if part not in ("test", "validation"):
         raise typer.BadParameter(f"{part!r} is neither 'test' nor 'validation'", param_hint="--part")
     console = Console()
-    with console.status("reading the recipe") as status:
-        table = experiment.evaluate_recipe(load_recipe(recipe), Home(home), part=part, say=status.update)
+    chosen = load_recipe(recipe)
+    with console.status("reading the data set") as status:
+        table = experiment.evaluate_recipe(chosen, load(chosen.dataset, home), part=part, say=status.update)
     print_evaluation(console, table)
     path = results / f"evaluate-{recipe.stem}-{part}.json"
     table.save(path)
@@ -71,12 +76,13 @@ def recommend(
 
     Example: headwater recommend --user 1 -k 10
     """
-    from headwater.cli.tables import print_answer, print_history
     from headwater.service.local import open_pipeline
     from headwater.service.messages import CandidatesRequest
+    from headwater.show import print_answer, print_history
 
     console = Console()
     with open_pipeline(Home(home)) as pipeline:
         request = CandidatesRequest(user=pipeline.parse_id(user), scenario=scenario, k=k)
-        print_history(console, pipeline.recent(request.user, 10))
+        known, recent = pipeline.recent(request.user, 10)
+        print_history(console, recent, known)
         print_answer(console, pipeline.answer(request))

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from headwater.config import Settings
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+class ChannelSettings(Settings):
+    """Settings that every trained channel has; its own class adds to them."""
+
+    kind: str
+    """Names the channel class in a recipe."""
+
+    name: str
+    """Name in candidates and reasons; one channel of a name in a service."""
 
 
 @dataclass(frozen=True, slots=True)

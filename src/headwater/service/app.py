@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
@@ -24,7 +25,7 @@ from headwater.data.schema import BEHAVIOURS, Behaviour
 from headwater.data.vocabulary import UNKNOWN, key_of
 from headwater.errors import ConfigError, SchemaError, UnknownItem
 from headwater.home import Home
-from headwater.nearline.ranklog import UserEvent
+from headwater.nearline.ranklog import MAX_AHEAD, UserEvent
 from headwater.service.live import Live
 from headwater.service.messages import (
     Answer,
@@ -53,10 +54,11 @@ def candidates(data: CandidatesRequest, state: State) -> Answer:
 def events(data: EventsRequest, state: State) -> EventsAnswer:
     """Take what users did: their next answer rests on it, and the stream reads it."""
     live: Live = state.live
-    records = [_event_record(at, event) for at, event in enumerate(data.events)]
+    now = int(time.time())
+    records = [_event_record(at, event, now) for at, event in enumerate(data.events)]
     for record in records:
         live.log.append(record)
-    interactions = [record for record in records if Behaviour[record.behaviour.upper()].is_interaction]
+    interactions = [record for record in records if record.is_act]
     live.pipeline.profile.append_many(
         users=np.array([record.user for record in interactions], np.int64),
         items=np.array([record.item for record in interactions], np.int64),
@@ -67,7 +69,9 @@ def events(data: EventsRequest, state: State) -> EventsAnswer:
     return EventsAnswer(accepted=len(records), unknown_items=int((codes == UNKNOWN).sum()))
 
 
-def _event_record(at: int, event: EventIn) -> UserEvent:
+def _event_record(at: int, event: EventIn, now: int) -> UserEvent:
+    if event.time is not None and event.time > now + MAX_AHEAD:
+        raise SchemaError(f"$.events[{at}].time: {event.time} lies {event.time - now} s ahead; give Unix seconds")
     if event.behaviour not in BEHAVIOURS:
         near = get_close_matches(event.behaviour, BEHAVIOURS, 1, 0.0)[0]
         raise SchemaError(
@@ -77,16 +81,10 @@ def _event_record(at: int, event: EventIn) -> UserEvent:
         user=key_of(event.user),
         item=key_of(event.item),
         behaviour=event.behaviour,
-        timestamp=_now() if event.time is None else event.time,
+        timestamp=now if event.time is None else event.time,
         scenario=event.scenario,
         request_id=event.request_id,
     )
-
-
-def _now() -> int:
-    import time
-
-    return int(time.time())
 
 
 @get("/healthz", sync_to_thread=False)

@@ -35,7 +35,9 @@ class Live:
         self._watcher = threading.Thread(target=self._watch, name="release-watch", daemon=True)
 
     def _load(self, release: str) -> Pipeline:
-        return Pipeline(releases.load(self._home.releases / release), self.store, self.log)
+        pipeline = Pipeline(releases.load(self._home.releases / release), self.store, self.log)
+        pipeline.warm_up()
+        return pipeline
 
     def refresh(self) -> None:
         """Serve the promoted release if it is another one; keep the old one where the new cannot be loaded."""

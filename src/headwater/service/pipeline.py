@@ -15,7 +15,7 @@ import numpy as np
 from headwater.data.queries import Queries
 from headwater.data.schema import Behaviour
 from headwater.data.vocabulary import UNKNOWN, key_of
-from headwater.errors import UnknownItem
+from headwater.errors import SchemaError, UnknownItem
 from headwater.nearline.channel import NearlineChannel
 from headwater.nearline.ranklog import RankedItem, RankLog, Visit
 from headwater.profile.history import Profile
@@ -65,9 +65,7 @@ class Pipeline:
     def answer(self, request: CandidatesRequest, *, now: float | None = None) -> Answer:
         """Run the six stages. Raises `UnknownItem` where the item on view is not in the release."""
         hydrated = self.hydrate(request, time.time() if now is None else now)
-        allowed = self.filter(hydrated)
-        candidates = self.source(hydrated, allowed)
-        ranked = self.score(hydrated, candidates)
+        ranked = self.rank(hydrated)
         items = self.select(hydrated, ranked)
         self.side_effect(hydrated, ranked)
         return Answer(
@@ -78,6 +76,37 @@ class Pipeline:
             ranked=len(ranked),
             items=items,
         )
+
+    def rank(self, hydrated: Hydrated) -> Candidates:
+        """The stages between what is known and what is shown: filter, source, score."""
+        return self.score(hydrated, self.source(hydrated, self.filter(hydrated)))
+
+    def warm_up(self) -> None:
+        """Rank once for nobody, so that compiled code and files are in memory before the first user asks."""
+        if len(self.release.items):
+            first = self.release.items.decode([0])[0]
+            hydrated = self.hydrate(CandidatesRequest(user=0, item=first), 0.0)
+            self.select(hydrated, self.rank(hydrated))
+
+    def parse_id(self, user: str) -> int | str:
+        """A user id typed on a command line, in the kind that this release's ids are of.
+
+        Raises `SchemaError` where they are integers and this is none.
+        """
+        if self.release.users.kind == "string":
+            return user
+        try:
+            return int(user)
+        except ValueError as error:
+            raise SchemaError(f"user ids of release {self.release.id} are integers; {user!r} is none") from error
+
+    def recent(self, user: int | str, n: int) -> tuple[int, list[tuple[str, str]]]:
+        """How many interactions of the user are kept, and (title, category) of the last n, newest first."""
+        history = self.profile.history([key_of(user)])[0]
+        codes = self.release.items.codes_of_keys(history.items)
+        titles, names = self.release.titles, self.release.category_names
+        shown = [code for code in codes[::-1].tolist() if code != UNKNOWN][:n]
+        return len(codes), [(titles[code], names[self.release.categories[code]]) for code in shown]
 
     # -- the stages
 

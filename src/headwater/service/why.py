@@ -25,7 +25,7 @@ def say_why(release: Release, reason: Reason, on_view: int) -> Why:
         return Why(
             kind="nearline",
             channel=reason.channel,
-            text=f"ranked {_ordinal((reason.rank or 0) + 1)} on an earlier visit to {reason.scenario}",
+            text=f"ranked {_ordinal((reason.rank or 0) + 1)} on a visit to {reason.scenario}",
             share=share,
             scenario=reason.scenario,
             visit=reason.visit,

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from headwater.config import Settings
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
 from headwater.retrieval.artefact import load_artefact, save_artefact
-from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
+from headwater.retrieval.base import Candidates, ChannelSettings, Mask, Reason, Reasons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +24,7 @@ TARGETS_PER_BLOCK = 128
 """Targets that one thread of `fit` takes at a time: small enough that the last block delays nobody."""
 
 
-class ItemCFConfig(Settings):
+class ItemCFConfig(ChannelSettings):
     """Settings of `ItemCF`: how similar two items are, and how a history's items are weighed."""
 
     kind: Literal["itemcf"] = "itemcf"
@@ -78,6 +77,7 @@ class ItemCF:
     """
 
     kind: ClassVar[str] = "itemcf"
+    config_class: ClassVar = ItemCFConfig
 
     def __init__(self, config: ItemCFConfig | None = None) -> None:
         self.config = config or ItemCFConfig()

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from headwater.config import Settings
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError
 from headwater.metrics.protocols import nth_outside
 from headwater.retrieval.artefact import load_artefact, save_artefact
-from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
+from headwater.retrieval.base import Candidates, ChannelSettings, Mask, Reason, Reasons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 SECONDS_PER_DAY = 86_400.0
 
 
-class PopularConfig(Settings):
+class PopularConfig(ChannelSettings):
     """Settings of `Popular`."""
 
     kind: Literal["popular"] = "popular"
@@ -49,6 +48,7 @@ class Popular:
     """
 
     kind: ClassVar[str] = "popular"
+    config_class: ClassVar = PopularConfig
 
     def __init__(self, config: PopularConfig | None = None) -> None:
         self.config = config or PopularConfig()
