@@ -33,7 +33,7 @@ class AffinityConfig(Settings):
     similarity: ItemCFConfig = ItemCFConfig(half_life=2.0)
     """How similar two items are, and how fast older triggers fade."""
 
-    popularity_weight: float = Field(default=0.01, ge=0)
+    popularity_weight: float = Field(default=0.002, ge=0)
     """Weight of the popularity prior, which lies in 0..1, beside the mean similarity, whose best values are
     about 0.1. Small on purpose: it orders what the history is silent about."""
 
