@@ -130,7 +130,7 @@ def _read_csv(path: Path, wanted: Collection[str] | None) -> Table:
         frame = pl.read_csv(path, separator=separator, infer_schema=False, columns=_among(names, wanted))
     except (pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
         _refuse_bad_text(path)
-        _refuse_ragged(path)
+        _refuse_ragged(path, strict=True)
         raise SchemaError(f"{path}: cannot be read as {path.suffix[1:].upper()}: {_first_line(error)}.") from error
     # A row with too few fields and a blank line both read as nulls: only looking at the text tells them apart.
     if frame.height and any(frame.null_count().row(0)):
@@ -147,10 +147,13 @@ def _csv_header(path: Path) -> list[str]:
         return next((row for row in csv.reader(file, delimiter=SEPARATORS[path.suffix.lower()]) if row), [])
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, int]]:
-    """(first line, number of fields) of every record from the header on; 0 fields is a blank line."""
+def _csv_records(path: Path, *, strict: bool = False) -> Iterator[tuple[int, int]]:
+    """(first line, number of fields) of every record from the header on; 0 fields is a blank line.
+
+    Where `strict`, a wrong or unclosed quote raises `csv.Error`.
+    """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=SEPARATORS[path.suffix.lower()])
+        reader = csv.reader(file, delimiter=SEPARATORS[path.suffix.lower()], strict=strict)
         line, started = 1, False
         for row in reader:
             started = started or bool(row)
@@ -159,12 +162,12 @@ def _csv_records(path: Path) -> Iterator[tuple[int, int]]:
             line = reader.line_num + 1
 
 
-def _refuse_ragged(path: Path) -> set[int]:
+def _refuse_ragged(path: Path, *, strict: bool = False) -> set[int]:
     """Raise on the first record whose number of fields differs from the header's; return the blank lines."""
     blank = set()
     line = width = 0
     try:
-        for line, fields in _csv_records(path):
+        for line, fields in _csv_records(path, strict=strict):
             width = width or fields
             if not fields:
                 blank.add(line)
@@ -174,7 +177,9 @@ def _refuse_ragged(path: Path) -> set[int]:
                     f"Quote fields that hold the separator, and fill missing ones."
                 )
     except csv.Error as error:
-        raise SchemaError(f"{path}, after line {line}: {error}; is a quote opened and never closed?") from error
+        raise SchemaError(
+            f"{path}, after line {line}: {error}. Is a quote opened there and never closed? Double quotes in fields."
+        ) from error
     return blank
 
 
@@ -185,12 +190,14 @@ def _refuse_bad_text(path: Path) -> None:
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
+                if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                    raise SchemaError(f"{path} is UTF-16 text. Convert it: iconv -f UTF-16 -t UTF-8.") from error
                 raise SchemaError(
                     f"{path}, line {number}: byte 0x{line[error.start]:02x} at {error.start + 1} is not UTF-8. "
                     f"Convert the file: iconv -f LATIN1 -t UTF-8 (or from the encoding it was written in)."
                 ) from error
             if "\0" in text:
-                raise SchemaError(f"{path}, line {number}: holds a NUL byte. Convert the file from UTF-16 to UTF-8.")
+                raise SchemaError(f"{path}, line {number}: holds a NUL byte. Convert the file to UTF-8 text.")
 
 
 # -- JSONL

@@ -169,7 +169,7 @@ class Vocabulary:
     # -- lineage
 
     def fingerprint(self, n: int | None = None) -> str:
-        """`"<n>:<kind>:<xxh3-128>"` of the first `n` ids (all by default)."""
+        """`"<n>:<kind>:<xxh3-128>"` of the first `n` ids (all by default); of none, the kind is `any`."""
         n = len(self) if n is None else n
         digest = xxhash.xxh3_128()
         if self.kind == "integer":
@@ -178,7 +178,8 @@ class Vocabulary:
             for value in self._ids[:n]:
                 raw = cast("str", value).encode()
                 digest.update(len(raw).to_bytes(4, "little") + raw)
-        return f"{n}:{self.kind}:{digest.hexdigest()}"
+        # Nothing is the beginning of every lineage, of either kind.
+        return f"{n}:{self.kind if n else 'any'}:{digest.hexdigest()}"
 
     def accepts(self, fingerprint: str) -> bool:
         """Whether `fingerprint` was taken from this vocabulary when it was as large or smaller."""

@@ -1,0 +1,117 @@
+"""Histories, attributes and requests of a data set."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.data import Behaviour, Dataset, Vocabulary
+from headwater.errors import SchemaError
+
+events_lists = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 3)), max_size=40)
+
+
+def make(events: list[tuple[int, int, int]], **more: object) -> Dataset:
+    columns = np.array(events, np.int64).reshape(-1, 3).T
+    return Dataset.from_events(
+        "made",
+        Vocabulary([10, 11, 12, 13, 14]),
+        Vocabulary(list("abcdefg")),
+        event_users=columns[0].astype(np.int32),
+        event_items=columns[1].astype(np.int32),
+        event_times=columns[2],
+        **more,  # type: ignore[arg-type]
+    )
+
+
+@given(events_lists)
+def test_histories_hold_every_event_in_time_order_and_ties_in_input_order(events: list[tuple[int, int, int]]) -> None:
+    dataset = make(events)
+    for user in range(5):
+        expected = sorted([event for event in events if event[0] == user], key=lambda event: event[2])
+        start, stop = dataset.offsets[user : user + 2]
+        assert dataset.event_items[start:stop].tolist() == [item for _, item, _ in expected]
+        assert dataset.event_times[start:stop].tolist() == [time for _, _, time in expected]
+        assert (dataset.event_users[start:stop] == user).all()
+    assert len(dataset) == len(events)
+    assert dataset.lengths.sum() == len(events)
+    assert dataset.item_counts.tolist() == [sum(item == code for _, item, _ in events) for code in range(7)]
+
+
+@given(events_lists, st.integers(0, 2**40))
+def test_keeping_events_leaves_the_others_order_and_the_vocabularies(events: list, bits: int) -> None:
+    dataset = make(events)
+    marked = np.array([bool(bits >> at & 1) for at in range(len(events))], bool)
+    kept = dataset.keep(marked)
+    assert kept.event_items.tolist() == dataset.event_items[marked].tolist()
+    assert kept.event_users.tolist() == dataset.event_users[marked].tolist()
+    assert kept.items is dataset.items
+
+
+def test_events_are_clicks_unless_said_otherwise() -> None:
+    assert make([(0, 0, 0)]).event_behaviours.tolist() == [Behaviour.CLICK]
+
+
+def test_the_matrix_holds_one_for_a_repeated_pair() -> None:
+    matrix = make([(0, 1, 0), (0, 1, 1), (2, 3, 0)]).matrix()
+    assert matrix.shape == (5, 7)
+    assert matrix.toarray()[[0, 2], [1, 3]].tolist() == [1.0, 1.0]
+    assert matrix.sum() == 2
+
+
+def test_titles_and_categories_fall_back_to_the_id_and_to_no_name() -> None:
+    bare = make([(0, 0, 0)])
+    assert bare.titles == list("abcdefg")
+    assert bare.categories[1] == [""]
+    attributes = pa.table(
+        {"id": list("abcdefg"), "title": ["A", None, *"CDEFG"], "category": ["y", "x", None, "x", "y", "x", "x"]}
+    )
+    dataset = make([(0, 0, 0)], item_attributes=attributes)
+    assert dataset.titles[:2] == ["A", "b"]
+    codes, names = dataset.categories
+    assert [names[code] for code in codes] == ["y", "x", "", "x", "y", "x", "x"]
+
+
+@pytest.mark.parametrize("role", ["item_attributes", "user_attributes"])
+def test_attributes_need_a_row_for_each_code(role: str) -> None:
+    with pytest.raises(SchemaError, match=f"{role} must have one row for each"):
+        make([(0, 0, 0)], **{role: pa.table({"id": [1, 2]})})
+
+
+def test_offsets_need_one_entry_more_than_users() -> None:
+    dataset = make([(0, 0, 0)])
+    with pytest.raises(SchemaError, match="offsets must have 6 entries, not 2"):
+        Dataset(**{**vars(dataset), "offsets": np.array([0, 1])})
+
+
+def test_queries_carry_whole_histories_and_ask_one_unit_after_the_last_event() -> None:
+    dataset = make([(1, 4, 7), (0, 2, 5), (1, 3, 6)])
+    queries = dataset.queries(np.array([1, 3], np.int32), scenario="search")
+    assert queries.items.tolist() == [3, 4]
+    assert queries.offsets.tolist() == [0, 2, 2]
+    assert queries.request_times.tolist() == [8, 0]
+    assert queries.user_keys.tolist() == [11, 13]
+    assert queries.scenarios == ("search", "search")
+    assert queries.rows().tolist() == [0, 0]
+
+
+@given(events_lists, st.integers(1, 6))
+def test_batches_of_queries_join_to_the_whole(events: list[tuple[int, int, int]], size: int) -> None:
+    queries = make(events).queries(np.arange(5, dtype=np.int32))
+    parts = list(queries.batches(size))
+    assert [start for start, _ in parts] == list(range(0, 5, size))
+    assert np.concatenate([part.items for _, part in parts]).tolist() == queries.items.tolist()
+    assert np.concatenate([part.lengths for _, part in parts]).tolist() == queries.lengths.tolist()
+    assert all(part.offsets[0] == 0 for _, part in parts)
+
+
+def test_the_checksum_sees_vocabulary_order_times_and_ratings_but_not_attributes() -> None:
+    events = [(0, 1, 5), (0, 2, 5), (1, 1, 6)]
+    ratings = np.array([1, 2, 3], np.float32)
+    base = make(events, event_ratings=ratings).checksum()
+    assert base == make(events, event_ratings=ratings, item_attributes=pa.table({"id": list("gfedcba")})).checksum()
+    assert base != make([events[1], events[0], events[2]], event_ratings=ratings).checksum()
+    assert base != make(events, event_ratings=ratings[::-1]).checksum()
+    assert base != make([(0, 1, 4), *events[1:]], event_ratings=ratings).checksum()
+    assert base != make(events, event_ratings=ratings, time_unit="position").checksum()
