@@ -79,10 +79,7 @@ class NearlineChannel:
     def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
         """The scenario, visit and rank that each candidate came from, as they were when it was retrieved."""
         reasons: Reasons = [()] * len(candidates)
-        if self._name not in candidates.names:
-            return reasons
-        bit = candidates.names.index(self._name)
-        own = np.flatnonzero(candidates.channels >> np.uint32(bit) & np.uint32(1))
+        own = np.flatnonzero(candidates.found_by(self._name))
         found_of = self._recall([int(queries.user_keys[row]) for row in np.unique(candidates.rows[own])])
         for at in own.tolist():
             found = found_of[int(queries.user_keys[candidates.rows[at]])]

@@ -31,32 +31,32 @@ class Policy(Settings):
     """Items kept of one visit's list, best first, by scenario (eq. 4; the paper's table 1). Given at all, the
     table replaces this one whole."""
 
-    truncate_other: int = Field(500, ge=0, le=MAX_ITEMS)
+    truncate_other: int = Field(default=500, ge=0, le=MAX_ITEMS)
     """Items kept of a visit in a scenario that `truncate` does not name; 0 refuses it as a dead letter."""
 
-    visits: int = Field(10, ge=1, le=250)
+    visits: int = Field(default=10, ge=1, le=250)
     """Visits kept for each user and scenario, newest first (eq. 5)."""
 
-    visits_in_all: int = Field(100, ge=1, le=250)
+    visits_in_all: int = Field(default=100, ge=1, le=250)
     """Visits kept for each user over all scenarios, newest first: bounds the state however many scenario names
     come in. 1..250, so that a time index fits a byte."""
 
-    acted_items: int = Field(1_000, ge=1, le=65_000)
+    acted_items: int = Field(default=1_000, ge=1, le=65_000)
     """Acted items remembered for each user, newest first: bounds the state of a user who clicks without end."""
 
-    max_age_seconds: int = Field(7 * 86_400, ge=1)
+    max_age_seconds: int = Field(default=7 * 86_400, ge=1)
     """Visits and acts older than this, counted from the user's newest record, are gone. 7 days."""
 
-    category_cap: int = Field(20, ge=1)
+    category_cap: int = Field(default=20, ge=1)
     """Candidates of one category at most; items without a category are not capped."""
 
-    k: int = Field(200, ge=1, le=10_000)
+    k: int = Field(default=200, ge=1, le=10_000)
     """Candidates of one user."""
 
-    alpha: int = Field(50, ge=1, le=100_000)
+    alpha: int = Field(default=50, ge=1, le=100_000)
     """Eq. 6: the larger, the less the rank within a visit counts, and the more its time."""
 
-    beta: int = Field(10, ge=1, le=100_000)
+    beta: int = Field(default=10, ge=1, le=100_000)
     """Eq. 6: the larger, the less the time of a visit counts, and the more the rank within it."""
 
     @classmethod

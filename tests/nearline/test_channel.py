@@ -1,0 +1,151 @@
+"""The nearline channel passes the Channel contract and answers from whatever the store holds."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headwater.data import Dataset, Queries, Vocabulary, key_of
+from headwater.nearline import NearlineChannel, Policy, RankedItem, Visit, operator
+from headwater.nearline.candidates import encode
+from headwater.nearline.local import CANDIDATES
+from headwater.retrieval import Candidates, Channel, Mask, Reason
+from headwater.store import LmdbStore, Put, key_bytes
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "retrieval"))
+from channel_contract import N_ITEMS, ChannelContract
+
+ITEMS = Vocabulary(["a", "b", "c", "d"])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LmdbStore]:
+    opened = LmdbStore(tmp_path / "store")
+    yield opened
+    opened.close()
+
+
+def visit(user: int, request_id: str, timestamp: int, items: list[str], scenario: str = "mini_detail") -> Visit:
+    ranked = [RankedItem(key_of(item), 1.0) for item in items]
+    return Visit(request_id=request_id, scenario=scenario, user=user, timestamp=timestamp, items=ranked)
+
+
+def put(store: LmdbStore, user: int, *visits: Visit) -> None:
+    policy = Policy()
+    found = operator.candidates(operator.apply_all(None, visits, policy), policy)
+    store.put_many([Put(CANDIDATES, key_bytes(user), encode(found))])
+
+
+def queries(*users: int) -> Queries:
+    none = np.zeros(0, np.int64)
+    return Queries(
+        users=np.full(len(users), -1, np.int32),
+        user_keys=np.array(users, np.int64),
+        offsets=np.zeros(len(users) + 1, np.int64),
+        items=none.astype(np.int32),
+        times=none,
+        behaviours=none.astype(np.int8),
+        request_times=np.full(len(users), 1_000, np.int64),
+        scenarios=("homepage",) * len(users),
+    )
+
+
+class TestContract(ChannelContract):
+    @pytest.fixture(autouse=True)
+    def opened(self, store: LmdbStore) -> None:
+        self.store = store
+
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        random = np.random.default_rng(1)
+        ids = list(data.items.ids)
+        for user in queries.user_keys[:-3].tolist():  # three users have never been ranked for
+            visits = [
+                visit(user, f"{n}", n, [str(item) for item in random.permutation(ids)[: random.integers(1, N_ITEMS)]])
+                for n in range(4)
+            ]
+            put(self.store, user, *visits)
+        return NearlineChannel(self.store, data.items)
+
+
+def test_the_score_is_equation_6_and_the_reason_names_scenario_visit_and_rank(store: LmdbStore) -> None:
+    put(store, 1, visit(1, "r1", 100, ["a", "b"]), visit(1, "r2", 200, ["c", "a"], "main_search"))
+    channel = NearlineChannel(store, ITEMS)
+    found = channel.retrieve(queries(1), 10)
+    assert ITEMS.decode(found.items) == ["c", "a", "b"]
+    assert found.scores.tolist() == pytest.approx([1.0, 50 / 51, 50 / 51 * 10 / 11])
+    assert channel.explain(queries(1), found) == [
+        (Reason("nearline", scenario="main_search", visit="r2", rank=0),),
+        (Reason("nearline", scenario="main_search", visit="r2", rank=1),),
+        (Reason("nearline", scenario="mini_detail", visit="r1", rank=1),),
+    ]
+
+
+def test_items_outside_the_vocabulary_are_dropped_and_their_room_goes_to_the_next(store: LmdbStore) -> None:
+    put(store, 1, visit(1, "r", 100, ["gone", "a", "gone too", "b", "c"]))
+    found = NearlineChannel(store, ITEMS).retrieve(queries(1), 2)
+    assert ITEMS.decode(found.items) == ["a", "b"]
+
+
+def test_what_the_mask_refuses_leaves_its_room_to_the_next(store: LmdbStore) -> None:
+    put(store, 1, visit(1, "r", 100, ["a", "b", "c"]))
+    allowed = Mask(np.array([0, 1]), np.array([ITEMS.code("a")], np.int32))
+    found = NearlineChannel(store, ITEMS).retrieve(queries(1), 2, allowed=allowed)
+    assert ITEMS.decode(found.items) == ["b", "c"]
+
+
+def test_users_are_asked_for_by_key_and_one_may_be_asked_for_twice(store: LmdbStore) -> None:
+    put(store, -5, visit(-5, "r", 100, ["a"]))
+    put(store, key_of("someone"), visit(key_of("someone"), "r", 100, ["b"]))
+    found = NearlineChannel(store, ITEMS).retrieve(queries(key_of("someone"), 7, -5, key_of("someone")), 5)
+    assert found.rows.tolist() == [0, 2, 3]
+    assert ITEMS.decode(found.items) == ["b", "a", "b"]
+
+
+def test_a_reason_holds_although_the_stream_replaced_the_candidates_meanwhile(store: LmdbStore) -> None:
+    channel = NearlineChannel(store, ITEMS)
+    put(store, 1, visit(1, "old", 100, ["a"]))
+    found = channel.retrieve(queries(1), 5)
+    put(store, 1, visit(1, "new", 200, ["b"]))
+    assert channel.explain(queries(1), found)[0][0].visit == "old"
+
+
+def test_another_process_can_explain_what_it_did_not_retrieve(store: LmdbStore) -> None:
+    put(store, 1, visit(1, "r", 100, ["a"]))
+    found = NearlineChannel(store, ITEMS).retrieve(queries(1), 5)
+    other = NearlineChannel(store, ITEMS)
+    assert other.explain(queries(1), found) == [(Reason("nearline", scenario="mini_detail", visit="r", rank=0),)]
+    store.delete_many(CANDIDATES, [key_bytes(1)])
+    assert NearlineChannel(store, ITEMS).explain(queries(1), found) == [(Reason("nearline"),)]
+
+
+def test_only_its_own_candidates_of_a_merge_are_explained(store: LmdbStore) -> None:
+    put(store, 1, visit(1, "r", 100, ["a"]))
+    channel = NearlineChannel(store, ITEMS)
+    channel.retrieve(queries(1), 5)
+    zero = np.zeros(2, np.int32)
+    merged = Candidates(
+        1, zero, np.array([1, 0], np.int32), zero.astype(np.float32), np.array([1, 2], np.uint32), ("x", "nearline")
+    )
+    assert [len(reasons) for reasons in channel.explain(queries(1), merged)] == [0, 1]
+
+
+@pytest.mark.parametrize("damage", ["torn in the store", "of another version"])
+def test_an_unreadable_value_costs_one_user_the_candidates_and_nobody_else(
+    store: LmdbStore, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    put(store, 1, visit(1, "r", 100, ["a"]))
+    put(store, 3, visit(3, "r", 100, ["b"]))
+    if damage == "of another version":
+        store.put_many([Put(CANDIDATES, key_bytes(2), b"HC\x63 something of the future")])
+    else:
+        with store._env.begin(write=True) as txn:
+            txn.put(CANDIDATES.encode() + b"\0" + key_bytes(2), b"HW\x01 torn")
+    channel = NearlineChannel(store, ITEMS)
+    with caplog.at_level(logging.ERROR):
+        found = channel.retrieve(queries(1, 2, 3), 5)
+    assert found.rows.tolist() == [0, 2]
+    assert channel.unreadable == 1
+    assert len(caplog.records) == 1
