@@ -73,11 +73,15 @@ class Table:
             + (f"; beside it {first.sampled.protocol}" if first.sampled else ""),
             f"ties in time: {first.full.time_tie_rule}; ties in score: {first.full.score_tie_rule}",
         ]
+        spent = first.retrieving
+        said.append(f"p50, p99: ms to retrieve {spent.k} candidates, one query at a time, {spent.n} queries")
         if first.full.n_repeated:
             said.append(f"{first.full.n_repeated:,} targets stand in their own history and count as missed")
-        for row in self.rows:
-            if row.full.n_unanswered:
-                said.append(f"{row.channel} had nothing for {row.full.n_unanswered:,} queries, which count as missed")
+        said += [
+            f"{row.channel} had nothing for {row.full.n_unanswered:,} queries, which count as missed"
+            for row in self.rows
+            if row.full.n_unanswered
+        ]
         return said
 
     def to_json(self) -> dict[str, Any]:
@@ -146,17 +150,13 @@ def evaluate_recipe(recipe: Recipe, dataset: Dataset, *, part: str = "test", say
         sampled = None
         if settings.sampled_negatives:
             protocol = SampledNegatives(seed=settings.seed)
-            sampled = evaluate(
-                channel, held_out, protocol, train=split.train, interactions=dataset, ks=settings.ks
-            )
+            sampled = evaluate(channel, held_out, protocol, train=split.train, interactions=dataset, ks=settings.ks)
         retrieving = latency(channel, held_out.queries)
         rows.append(Row(chosen.name, chosen.model_dump(mode="json"), seconds, retrieving, full, sampled))
     return Table(recipe, dataset, part, rows)
 
 
-def train(
-    recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True, say: Say = lambda _: None
-) -> str:
+def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True, say: Say = lambda _: None) -> str:
     """Train a release on every interaction, promote it in `home`, and return its id.
 
     With `validate` the channels are first fitted on the training part and measured on validation, and the

@@ -20,9 +20,10 @@ def print_evaluation(console: Console, table: Table) -> None:
     ks = table.recipe.evaluate.ks
     data = table.dataset
     quality = {f"HR@{k}": f"hr@{k}" for k in ks} | {f"NDCG@{ks[0]}": f"ndcg@{ks[0]}"}
-    console.print(f"[bold]{data.name}[/bold]: {len(data.users):,} users, {len(data.items):,} items, {len(data):,} events")
+    sizes = f"{len(data.users):,} users, {len(data.items):,} items, {len(data):,} interactions"
+    console.print(f"[bold]{data.name}[/bold]: {sizes}")
     breadth = {"categ.": f"category_coverage@{ks[0]}"}
-    rich = _plain_table(*quality, *breadth, "fit s", "p50 ms", "p99 ms")
+    rich = _plain_table(*quality, *breadth, "fit s", "p50", "p99")
     for row in table.rows:
         figures = [f"{row.full.metrics[name]:.4f}" for name in (quality | breadth).values()]
         costs = f"{row.fit_seconds:.1f}", f"{row.retrieving.p50_ms:.2f}", f"{row.retrieving.p99_ms:.2f}"
@@ -73,6 +74,7 @@ def say_reasons(item: AnsweredItem) -> str:
     """The reasons of one item, a line for each channel: the strongest triggers with their shares, or what it says."""
     lines = []
     for channel in item.channels:
-        said = [why.text if why.title is None else f"{why.title} {why.share:.0%}" for why in item.why if why.channel == channel]
-        lines.append(f"{channel}: {', '.join(said[:TRIGGERS_SHOWN])}")
+        of_channel = [why for why in item.why if why.channel == channel][:TRIGGERS_SHOWN]
+        said = [why.text if why.title is None else f"{why.title} {why.share:.0%}" for why in of_channel]
+        lines.append(f"{channel}: {', '.join(said)}")
     return "\n".join(lines)

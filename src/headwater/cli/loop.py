@@ -85,5 +85,6 @@ def demo(
     Example: headwater demo
     """
     from headwater.demo import play
+    from headwater.recipe import load_recipe
 
-    play(recipe, Home(home), Console())
+    play(load_recipe(recipe), Home(home), Console())

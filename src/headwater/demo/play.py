@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from headwater.data import Dataset
-from headwater.data.catalogue import load
+from headwater.data.catalogue import NAMES, get, load
 from headwater.data.vocabulary import key_of
 from headwater.demo.processes import running
 from headwater.demo.report import write_report
@@ -22,7 +22,7 @@ from headwater.experiment import evaluate_recipe, train
 from headwater.home import Home
 from headwater.nearline.candidates import decode
 from headwater.nearline.local import CANDIDATES
-from headwater.recipe import load_recipe
+from headwater.recipe import Recipe
 from headwater.service.local import open_pipeline
 from headwater.service.messages import Answer, AnsweredItem, CandidatesRequest
 from headwater.show import print_answer, print_evaluation, print_history
@@ -45,21 +45,23 @@ class Played:
     stream_ms: list[float] = field(default_factory=list)
 
 
-def play(recipe_path: Path, home: Home, console: Console) -> Path:
+def play(recipe: Recipe, home: Home, console: Console) -> Path:
     """Run the whole tour and return the report's path.
 
     Releases, store and logs of the tour live in `demo` below `home` and are begun anew each time; the data
-    set is kept in `home`.
+    set is kept in `home`, and fetched where it is not there and is a published one.
     """
     start = time.perf_counter()
-    recipe = load_recipe(recipe_path)
     stage = Home(home.root / "demo")
     if stage.root.exists():
         shutil.rmtree(stage.root)
 
     console.print(Rule(f"1. Data: {recipe.dataset}"))
-    fetch(recipe.dataset, home, console)
+    if recipe.dataset in NAMES:
+        with console.status(f"getting {recipe.dataset}"):
+            get(recipe.dataset, home.root)
     dataset = load(recipe.dataset, home.root)
+    console.print(f"{len(dataset):,} interactions of {len(dataset.users):,} users with {len(dataset.items):,} items")
 
     console.print(Rule("2. Compare channels on the last interaction of every user"))
     with console.status("") as status:
@@ -120,7 +122,8 @@ def play_visits(home: Home, user: int | str, console: Console) -> Played:
             _act(client, user, again.items[0], "purchase", again.request_id)
             console.print(f"buys [bold]{again.items[0].title}[/bold]\n")
             _visit(client, played, console, "and once more: what was bought is gone", user=user)
-            _visit(client, played, console, "a newcomer, never seen before", user="newcomer" if isinstance(user, str) else 10**12)
+            newcomer = "newcomer" if isinstance(user, str) else 10**12
+            _visit(client, played, console, "a newcomer, never seen before", user=newcomer)
     finally:
         store.close()
     return played
@@ -168,5 +171,3 @@ def _explain_change(console: Console, before: Answer, after: Answer, clicked: An
         f"{len(fresh)} of {len(after.items)} items are new since visit 1; {named} name [bold]{clicked.title}[/bold] as "
         f"their reason; {nearline} were ranked on the detail page and come back through the stream\n"
     )
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -35,23 +34,26 @@ def running(home: Home, *, stream: bool = True) -> Iterator[httpx.Client]:
     """
     home.root.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    with _process(["serve", "--port", str(port)], home, home.root / "serve.log") as service:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-            _wait_until_healthy(client, service, home.root / "serve.log")
-            if stream:
-                with _process(["stream", "--quiet"], home, home.root / "stream.log"):
-                    yield client
-            else:
+    with (
+        running_verb(["serve", "--port", str(port)], home, home.root / "serve.log") as service,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client,
+    ):
+        _wait_until_healthy(client, service, home.root / "serve.log")
+        if stream:
+            with running_verb(["stream", "--quiet"], home, home.root / "stream.log"):
                 yield client
+        else:
+            yield client
 
 
 @contextmanager
-def _process(verb: list[str], home: Home, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running_verb(verb: list[str], home: Home, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one verb of the command line with its output in `log`; ask it to end, and end it, when left."""
     command = [sys.executable, "-m", "headwater", *verb, "--home", str(home.root)]
     with log.open("ab") as handle:
         # A session of its own: the terminal's Ctrl-C reaches this process alone, which then stops its children.
         process = subprocess.Popen(
-            command, stdout=handle, stderr=handle, stdin=subprocess.DEVNULL, start_new_session=True, env=dict(os.environ)
+            command, stdout=handle, stderr=handle, stdin=subprocess.DEVNULL, start_new_session=True
         )
     try:
         yield process

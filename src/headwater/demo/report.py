@@ -40,12 +40,17 @@ def write_report(folder: Path, table: Table, played: Played) -> Path:
         _evaluation(table),
         *(f"<p class=quiet>{html.escape(note)}</p>" for note in table.notes()),
         _figure(_quality(table), "Hit rate and NDCG of each channel on the held-out last interaction."),
-        _figure(_breadth(table), "What the first lists are made of: share of the catalogue and of the categories that "
-                "is shown at all, and popularity over that of what users really chose next (1: no bias)."),
+        _figure(
+            _breadth(table),
+            "What the first lists are made of: share of the catalogue and of the categories that "
+            "is shown at all, and popularity over that of what users really chose next (1: no bias).",
+        ),
         "<h2>The loop, live</h2>",
         f"<p>{html.escape(_speed(played))}</p>",
-        _figure(_sources(played), "Which channels retrieved the items shown at each visit. An item counts for all "
-                "of its channels."),
+        _figure(
+            _sources(played),
+            "Which channels retrieved the items shown at each visit. An item counts for all of its channels.",
+        ),
         *(_visit(number, what, answer) for number, (what, answer) in enumerate(played.answers, 1)),
     ]
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +120,8 @@ def _figure(figure: Figure, caption: str) -> str:
     figure.savefig(raw, format="svg", bbox_inches="tight", facecolor=PAPER)
     source = base64.b64encode(raw.getvalue()).decode()
     text = html.escape(caption)
-    return f"<figure><img alt='{text}' src='data:image/svg+xml;base64,{source}'><figcaption>{text}</figcaption></figure>"
+    image = f"<img alt='{text}' src='data:image/svg+xml;base64,{source}'>"
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 
 
 def _canvas(width: float, height: float) -> Figure:
@@ -137,9 +143,8 @@ def _quality(table: Table) -> Figure:
     width = 0.8 / len(table.rows)
     for at, row in enumerate(table.rows):
         places = np.arange(len(names)) + (at - (len(table.rows) - 1) / 2) * width
-        bars = axes.bar(
-            places, [row.full.metrics[name] for name in names], width, label=row.channel, color=COLOURS[at % len(COLOURS)]
-        )
+        figures = [row.full.metrics[name] for name in names]
+        bars = axes.bar(places, figures, width, label=row.channel, color=COLOURS[at % len(COLOURS)])
         axes.bar_label(bars, fmt="%.3f", fontsize=7, padding=2)
     axes.set_xticks(range(len(names)), names)
     axes.grid(axis="y", alpha=0.3)
@@ -150,7 +155,11 @@ def _quality(table: Table) -> Figure:
 
 def _breadth(table: Table) -> Figure:
     k = table.recipe.evaluate.ks[0]
-    panels = {f"coverage@{k}": "catalogue", f"category_coverage@{k}": "categories", f"popularity_ratio@{k}": "popularity"}
+    panels = {
+        f"coverage@{k}": "catalogue",
+        f"category_coverage@{k}": "categories",
+        f"popularity_ratio@{k}": "popularity",
+    }
     figure = _canvas(9, 0.8 + 0.4 * len(table.rows))
     names = [row.channel for row in table.rows]
     for axes, (metric, title) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):

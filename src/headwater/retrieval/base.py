@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -253,6 +253,9 @@ class Channel(Protocol):
 @runtime_checkable
 class Trainable(Protocol):
     """What a learned channel or ranker also is."""
+
+    kind: ClassVar[str]
+    """Names its class in recipes and releases."""
 
     def fit(self, data: Dataset, *, validate: Callable[[Self], float] | None = None) -> Self:
         """Learn from `data`; `validate` returns the figure that early stopping maximises."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from litestar import Litestar, Request, Response, get, post
@@ -19,6 +19,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
+from litestar.params import JSONBody
 
 import headwater
 from headwater.data.schema import BEHAVIOURS, Behaviour
@@ -45,13 +46,13 @@ TOKEN_VARIABLE = "HEADWATER_TOKEN"
 
 
 @post("/v1/candidates", status_code=200, sync_to_thread=False)
-def candidates(data: CandidatesRequest, state: State) -> Answer:
+def candidates(data: JSONBody[CandidatesRequest], state: State) -> Answer:
     """Up to k candidates for a user, best first, each with the reasons why it is there."""
     return state.live.pipeline.answer(data)
 
 
 @post("/v1/events", status_code=202, sync_to_thread=False)
-def events(data: EventsRequest, state: State) -> EventsAnswer:
+def events(data: JSONBody[EventsRequest], state: State) -> EventsAnswer:
     """Take what users did: their next answer rests on it, and the stream reads it."""
     live: Live = state.live
     now = int(time.time())
@@ -80,7 +81,7 @@ def _event_record(at: int, event: EventIn, now: int) -> UserEvent:
     return UserEvent(
         user=key_of(event.user),
         item=key_of(event.item),
-        behaviour=event.behaviour,
+        behaviour=cast("Any", event.behaviour),
         timestamp=now if event.time is None else event.time,
         scenario=event.scenario,
         request_id=event.request_id,
@@ -114,8 +115,8 @@ def _refuse_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Fa
 
 
 def _refuse_schema(_: Request[Any, Any, Any], error: SchemaError) -> Response[Failure]:
-    where, _, message = str(error).partition(": ")
-    return _failure(400, message, where) if where.startswith("$") else _failure(400, str(error))
+    where, colon, message = str(error).partition(": ")
+    return _failure(400, message, where) if colon and where.startswith("$") else _failure(400, str(error))
 
 
 def _refuse_unknown(_: Request[Any, Any, Any], error: UnknownItem) -> Response[Failure]:
@@ -143,9 +144,9 @@ def create_app(home: Home, token: str | None = None) -> Litestar:
 
     def demand_token(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         given = connection.headers.get("authorization", "")
-        if token and connection.url.path != "/healthz":
-            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-                raise NotAuthorizedException("this service demands 'Authorization: Bearer <token>'")
+        is_open = not token or connection.url.path == "/healthz"
+        if not is_open and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise NotAuthorizedException("this service demands 'Authorization: Bearer <token>'")
 
     return Litestar(
         route_handlers=[candidates, events, healthz],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -140,7 +141,7 @@ class Pipeline:
 
     def filter(self, hydrated: Hydrated) -> Mask:
         """What may not be returned: everything in the history, the item on view, and the caller's exclusions."""
-        excluded = self.release.items.encode(hydrated.request.exclude)
+        excluded = self.release.items.encode(cast("list[int]", hydrated.request.exclude))
         refused = np.unique(np.concatenate([hydrated.queries.items, excluded[excluded != UNKNOWN]]))
         return Mask(np.array([0, len(refused)], np.int64), refused)
 
@@ -155,9 +156,7 @@ class Pipeline:
         scores = self.release.ranker.score(hydrated.queries, candidates)
         order = np.lexsort((candidates.items, -scores))
         ranked = candidates.select(order)
-        return Candidates(
-            ranked.n_queries, ranked.rows, ranked.items, scores[order], ranked.channels, ranked.names
-        )
+        return Candidates(ranked.n_queries, ranked.rows, ranked.items, scores[order], ranked.channels, ranked.names)
 
     def select(self, hydrated: Hydrated, ranked: Candidates) -> list[AnsweredItem]:
         """The first k, each with its channels and its reasons."""
