@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from headwater.data.disk import load_dataset, read_manifest, save_dataset
+from headwater.data.disk import load_dataset, save_dataset
 from headwater.data.fetch import Progress, download, download_package
 from headwater.errors import ArtefactError, ConfigError, DatasetUnavailable
 
@@ -192,7 +192,7 @@ def get(
     """
     published = _published(name)
     folder = dataset_folder(name, home)
-    if given is None and _is_ready(name, published, folder):
+    if given is None and _is_ready(published, folder):
         return folder
     failures: list[str] = []
     for attempt in _attempts(published, source, given):
@@ -246,13 +246,11 @@ def _published(name: str) -> Published:
     return PUBLISHED[name]
 
 
-def _is_ready(name: str, published: Published, folder: Path) -> bool:
+def _is_ready(published: Published, folder: Path) -> bool:
     """Whether the folder holds the whole, unaltered data set; a damaged copy is fetched again."""
     if not folder.is_dir():
         return False
     try:
-        if read_manifest(folder).name != name:
-            return False
         published.verify(load_dataset(folder))
     except (ArtefactError, DatasetUnavailable):
         return False

@@ -14,7 +14,7 @@ import numpy as np
 from headwater.data.dataset import Dataset
 from headwater.data.readers.files import Files
 from headwater.data.vocabulary import Vocabulary
-from headwater.errors import DatasetUnavailable
+from headwater.errors import DatasetUnavailable, SchemaError
 
 FILES = {"amazon-beauty": "Beauty", "amazon-sports": "Sports_and_Outdoors", "amazon-toys": "Toys_and_Games"}
 """The publisher's name of each set, which its two files begin with."""
@@ -42,7 +42,7 @@ def read_amazon(name: str, files: Files) -> Dataset:
             int(item): list(dict.fromkeys(map(int, listed)))
             for item, listed in json.loads(files.read(attributes_file)).items()
         }
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, SchemaError) as error:
         raise DatasetUnavailable(f"{files.path}: not in the published layout: {error}") from error
     lengths = np.array([len(history) - 1 for history in histories])
     distinct, first = np.unique(events, return_index=True)

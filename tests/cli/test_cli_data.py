@@ -1,0 +1,90 @@
+"""`headwater data …` as a user types it."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from headwater.cli.data import data_app
+from headwater.data.catalogue import load
+from headwater.errors import ConfigError, DatasetUnavailable, SchemaError
+
+SHOP = "customer,sku,at,did\n" + "".join(
+    f"{customer},{sku},{1_600_000_000 + sku},{'buy' if sku % 2 else 'view'}\n" for customer in "abc" for sku in range(8)
+)
+MAPPING = (
+    "--user customer --item sku --time at --behaviour did --behaviour-map buy=purchase --behaviour-map view=impression"
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "shop.csv").write_text(SHOP, encoding="utf-8")
+    return lambda line: CliRunner().invoke(data_app, line.split())
+
+
+def test_own_events_are_imported_described_and_loaded_by_name(run, tmp_path: Path) -> None:
+    done = run(f"import shop.csv {MAPPING} --home h")
+    assert done.exit_code == 0, done.output
+    assert "24 rows read; 0 exact duplicates dropped; 12 impressions kept out" in done.output
+    dataset = load("shop", tmp_path / "h")
+    assert (len(dataset.users), len(dataset.items), len(dataset)) == (3, 4, 12)
+    described = run("describe shop --home h")
+    assert described.exit_code == 0
+    assert "12 purchase" in described.output
+    assert "3 users asked; 6 interactions to train on" in described.output
+
+
+def test_a_file_and_a_folder_can_be_described(run) -> None:
+    assert run(f"describe shop.csv {MAPPING}").exit_code == 0
+    run(f"import shop.csv {MAPPING} --home h --name other")
+    assert "12 purchase" in run("describe h/data/other").output
+
+
+def test_check_tells_every_fault_and_exits_with_one(run) -> None:
+    good = run(f"check shop.csv {MAPPING}")
+    assert good.exit_code == 0, good.output
+    assert "can be imported" in good.output
+    bad = run("check shop.csv --user customer --item sku --time did")
+    assert bad.exit_code == 1
+    assert "'view' is not a finite number" in bad.output
+    assert "1 error, 0 warnings, 0 notes: shop.csv cannot be imported as it is." in bad.output
+
+
+def test_what_cannot_be_imported_raises_one_error_and_writes_nothing(run, tmp_path: Path) -> None:
+    done = run("import shop.csv --home h")
+    assert isinstance(done.exception, SchemaError)
+    assert "no column 'user_id'" in str(done.exception)
+    assert not (tmp_path / "h").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "said"),
+    [
+        ("import shop.csv --name ml-1m", ConfigError, "name of a published data set"),
+        ("check shop.csv --behaviour-map buy", ConfigError, "is not WORD=BEHAVIOUR"),
+        ("describe nothing", DatasetUnavailable, "there is no data set 'nothing'"),
+        ("get ml-2m", DatasetUnavailable, "known are ml-1m"),
+        ("get ml-1m --from none.zip", DatasetUnavailable, "none.zip: there is no such file"),
+    ],
+)
+def test_mistakes_are_named(line: str, kind: type[Exception], said: str, run) -> None:
+    done = run(line)
+    assert isinstance(done.exception, kind)
+    assert said in str(done.exception)
+
+
+def test_events_without_a_clock_and_without_ratings_are_taken_when_said_so(run, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("user_id,item_id,rating\n1,a,\n1,b,\n2,a,5\n", encoding="utf-8")
+    assert run("import list.csv --positions --home h").exit_code == 1
+    assert run("import list.csv --positions --rating= --home h").exit_code == 0
+    assert load("list", tmp_path / "h").time_unit == "position"
+
+
+@pytest.mark.parametrize("verb", ["get", "import", "describe", "check"])
+def test_help_teaches_by_example(verb: str, run) -> None:
+    shown = run(f"{verb} --help")
+    assert shown.exit_code == 0
+    assert f"headwater data {verb} " in shown.output

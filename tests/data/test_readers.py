@@ -1,0 +1,159 @@
+"""Readers of published sets: every source of one set gives the same data set."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import published
+import pytest
+
+from headwater.data import Dataset
+from headwater.data.readers.amazon import read_amazon
+from headwater.data.readers.files import Files
+from headwater.data.readers.movielens import read_ml_1m, read_ml_100k
+from headwater.errors import DatasetUnavailable
+
+
+def read(reader: Callable[[Files], Dataset], path: Path) -> Dataset:
+    with Files(path) as files:
+        return reader(files)
+
+
+def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def history(dataset: Dataset, user: int) -> list:
+    code = dataset.users.require(user)
+    return dataset.items.decode(dataset.event_items[dataset.offsets[code] : dataset.offsets[code + 1]])
+
+
+SOURCES_1M = {"publisher": published.ml_1m_publisher, "package": published.ml_1m_package}
+SOURCES_100K = {"publisher": published.ml_100k_publisher, "package": published.ml_100k_package}
+
+
+@pytest.mark.parametrize("source", SOURCES_1M)
+def test_movielens_1m_is_read_from_either_source(source: str, tmp_path: Path) -> None:
+    dataset = read(read_ml_1m, published.archive(tmp_path / "a.zip", SOURCES_1M[source]()))
+    titles = {movie: title for movie, title, _ in published.MOVIES}
+    assert list(dataset.users.ids) == [1, 2]
+    assert dataset.items.ids == [titles[20], titles[10], titles[30]]
+    # 20 and 10 tie in time and keep the order of the ratings file.
+    assert history(dataset, 1) == [titles[30], titles[20], titles[10]]
+    assert dataset.event_ratings is not None
+    assert dataset.event_ratings.tolist() == [2, 5, 3, 1, 4]
+    assert dataset.item_attributes.to_pylist()[0] == {
+        "id": titles[20],
+        "title": titles[20],
+        "release_year": 1948,
+        "genres": ["Film-Noir"],
+        "category": "Film-Noir",
+    }
+    assert dataset.user_attributes.to_pylist()[1] == {
+        "id": 2,
+        "gender": "M",
+        "age": 56,
+        "occupation": 16,
+        "zip_code": "70072-1234",
+    }
+
+
+@pytest.mark.parametrize("source", SOURCES_100K)
+def test_movielens_100k_is_read_from_either_source(source: str, tmp_path: Path) -> None:
+    dataset = read(read_ml_100k, published.archive(tmp_path / "a.zip", SOURCES_100K[source]()))
+    assert list(dataset.items.ids) == [20, 10, 30, 40]
+    assert history(dataset, 2) == [20, 30, 40]
+    assert dataset.titles == ["Cérémonie, La (1995)", "Toys (1995)", "Long Ago III (1995) (V)", "unknown"]
+    assert dataset.item_attributes["release_year"].to_pylist() == [1995, 1995, 1995, None]
+    assert dataset.item_attributes["genres"].to_pylist()[1] == ["Animation", "Children's", "Comedy"]
+    assert dataset.item_attributes["category"].to_pylist() == ["Drama", "Animation", "Animation", "unknown"]
+    assert dataset.user_attributes.to_pylist()[1] == {
+        "id": 2,
+        "age": 53,
+        "gender": "F",
+        "occupation": "other",
+        "zip_code": "V1G4L",
+    }
+
+
+@pytest.mark.parametrize(("reader", "sources"), [(read_ml_1m, SOURCES_1M), (read_ml_100k, SOURCES_100K)])
+def test_both_sources_and_an_unpacked_folder_give_one_data_set(reader: Callable, sources: dict, tmp_path: Path) -> None:
+    found = [read(reader, published.archive(tmp_path / f"{name}.zip", files())) for name, files in sources.items()]
+    found.append(read(reader, unpacked(tmp_path / "folder", sources["publisher"]())))
+    assert len({dataset.checksum() for dataset in found}) == 1
+    assert all(dataset.item_attributes.equals(found[0].item_attributes) for dataset in found)
+    assert all(dataset.user_attributes.equals(found[0].user_attributes) for dataset in found)
+
+
+def test_amazon_histories_are_positions_and_categories_what_groups_items(tmp_path: Path) -> None:
+    dataset = read(lambda files: read_amazon("amazon-beauty", files), unpacked(tmp_path, published.beauty()))
+    assert dataset.time_unit == "position"
+    assert list(dataset.items.ids) == [3, 5, 2, 7]
+    assert history(dataset, 1) == [3, 5, 2]
+    assert history(dataset, 2) == [5, 3]
+    assert dataset.event_times.tolist() == [0, 1, 2, 0, 1, 0, 1]
+    assert dataset.item_attributes["attribute_ids"].to_pylist() == [[1, 8], [99, 1, 8], [1, 9], []]
+    # 1 is on three of four items and tells nothing; of 99 and 8, 8 is the more common.
+    assert dataset.item_attributes["category"].to_pylist() == ["8", "8", "9", None]
+
+
+def test_an_archive_is_read_by_name_and_writes_nothing(tmp_path: Path) -> None:
+    files = {f"../../{name}": content for name, content in published.ml_1m_publisher().items()}
+    (tmp_path / "in").mkdir()
+    path = published.archive(tmp_path / "in" / "a.zip", files)
+    assert len(read(read_ml_1m, path)) == 5
+    assert sorted(found.name for found in tmp_path.rglob("*")) == ["a.zip", "in"]
+
+
+@pytest.mark.parametrize("missing", ["ml-1m/ratings.dat", "ml-1m/movies.dat", "ml-1m/users.dat"])
+def test_files_that_are_missing_are_told(missing: str, tmp_path: Path) -> None:
+    files = published.ml_1m_publisher()
+    del files[missing]
+    with pytest.raises(
+        DatasetUnavailable, match=r"does not hold the files of this data set: ratings\.dat, movies\.dat"
+    ):
+        read(read_ml_1m, published.archive(tmp_path / "a.zip", files))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("ml-1m/ratings.dat", lambda raw: raw[:-10], r"ratings\.dat has rows with missing fields"),
+        ("ml-1m/ratings.dat", lambda raw: raw + b"1::10::five::978300760\n", r"not in the published layout"),
+        ("ml-1m/ratings.dat", lambda raw: raw + b"1::50::5::978300760\n", r"movie 50 is rated but not in movies\.dat"),
+        ("ml-1m/movies.dat", lambda raw: raw + b"50::No genre\n", r"movies\.dat, line 5 has 2 fields where 3"),
+    ],
+)
+def test_files_in_another_layout_are_told(name: str, change: Callable, said: str, tmp_path: Path) -> None:
+    files = published.ml_1m_publisher()
+    files[name] = change(files[name])
+    with pytest.raises(DatasetUnavailable, match=said):
+        read(read_ml_1m, published.archive(tmp_path / "a.zip", files))
+
+
+@pytest.mark.parametrize("text", [b"1 3 x\n", "1 3 é\n".encode(), b"1 2\n1 3\n"])
+def test_broken_amazon_files_are_told(text: bytes, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, published.beauty() | {"Beauty.txt": text})
+    with pytest.raises(DatasetUnavailable, match=r"not in the published layout|is not ascii text"):
+        read(lambda files: read_amazon("amazon-beauty", files), folder)
+
+
+def test_a_page_instead_of_an_archive_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ml-1m.zip").write_bytes(b"<html>please log in</html>")
+    with pytest.raises(DatasetUnavailable, match="is no zip archive"):
+        Files(tmp_path / "ml-1m.zip")
+    with pytest.raises(DatasetUnavailable, match="there is no such file or folder"):
+        Files(tmp_path / "none.zip")
+
+
+def test_a_damaged_member_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as target:
+        target.writestr("ratings.dat", b"1::2::3::4" * 50)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"1::2::3::4", b"9::2::3::4", 1))
+    with Files(path) as files, pytest.raises(DatasetUnavailable, match=r"ratings\.dat is damaged"):
+        files.read("ratings.dat")
