@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny
 
@@ -44,7 +44,7 @@ class MergeRecipe(Settings):
 class EvaluateRecipe(Settings):
     """What `headwater evaluate` measures."""
 
-    ks: tuple[int, ...] = (10, 20, 50)
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(10, 20, 50), min_length=1)
     """Cut-offs of the metrics, ascending."""
     sampled_negatives: bool = True
     """Whether the 99-negative protocol stands beside full ranking."""

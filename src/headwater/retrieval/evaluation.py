@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,11 +76,11 @@ class Evaluation:
     score_tie_rule: str = SCORE_TIE_RULE
     headwater: str = headwater.__version__
 
-    def to_json(self) -> str:
-        """Indented JSON; a figure that is not defined (nan) is null."""
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON document; a figure that is not defined (nan) is None."""
         fields = asdict(self)
         fields["metrics"] = {name: value if np.isfinite(value) else None for name, value in self.metrics.items()}
-        return json.dumps(fields, indent=2)
+        return fields
 
 
 def evaluate(
