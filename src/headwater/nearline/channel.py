@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,6 @@ from headwater.nearline.candidates import NearlineCandidates, decode
 from headwater.nearline.local import CANDIDATES
 from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
 from headwater.store.base import Store, key_bytes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +59,8 @@ class NearlineChannel:
         stored = self._read(user_keys)
         self._remember(user_keys, stored)
         rows = np.repeat(np.arange(len(stored)), [len(found) for found in stored])
-        items = self._items.codes_of_keys(_joined([found.items for found in stored], np.int64))
-        scores = _joined([found.scores for found in stored], np.float64).astype(np.float32)
+        items = self._items.codes_of_keys(np.concatenate([np.zeros(0, np.int64), *(found.items for found in stored)]))
+        scores = np.concatenate([np.zeros(0), *(found.scores for found in stored)]).astype(np.float32)
         kept = items != UNKNOWN
         rows, items, scores = rows[kept], items[kept], scores[kept]
         if allowed is not None:
@@ -143,7 +139,3 @@ class NearlineChannel:
     def _count_unreadable(self, error: Exception) -> None:
         self.unreadable += 1
         logger.error("no nearline candidates for one user: %s", error)
-
-
-def _joined(columns: list[NDArray], dtype: type[np.generic]) -> NDArray:
-    return np.concatenate([np.zeros(0, dtype), *columns])

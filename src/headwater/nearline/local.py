@@ -127,7 +127,7 @@ class Stream:
         self._newest_append = max((line.appended for line in polled.lines), default=self._newest_append)
         return len(polled.lines)
 
-    def run(self, stop: threading.Event, *, poll_seconds: float = 0.05, retry_seconds: float = 1.0) -> None:
+    def run(self, stop: threading.Event, *, poll_seconds: float = 0.02, retry_seconds: float = 1.0) -> None:
         """Take in batches until `stop` is set. A store that is away or full is logged, counted and tried again."""
         while not stop.is_set():
             try:

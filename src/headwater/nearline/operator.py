@@ -70,15 +70,17 @@ def candidates(state: bytes | None, policy: Policy) -> NearlineCandidates:
     current = UserState() if state is None else decode(state)
     visits = _newest_first(current)
     items, ranks, times, categories = _columns(visits)
-    product = (policy.alpha + ranks) * (policy.beta + times)
     # (product, time index, rank) in one integer: 34 + 8 + 16 bits, by the bounds of Policy and MAX_ITEMS. No two
     # entries share time index and rank, so the order is total without the item id.
-    order = np.argsort(product << 24 | times << 16 | ranks)
-    first = np.unique(items[order], return_index=True)[1]
-    order = order[np.sort(first)]
-    order = order[~np.isin(items[order], current.acted_items)]
-    order = order[_within_cap(categories[order], policy.category_cap)][: policy.k]
+    places = (policy.alpha + ranks) * (policy.beta + times) << 24 | times << 16 | ranks
+    # The k best stand among the first few k places, unless many of those are repeated, acted on or over the cap.
+    n_first = 4 * policy.k
+    order = _best(places, n_first, items, categories, current, policy)
+    while len(order) < policy.k and n_first < len(places):
+        n_first *= 4
+        order = _best(places, n_first, items, categories, current, policy)
     used, rows = np.unique(times[order], return_inverse=True)
+    shown = [visits[int(at)] for at in used]
     return NearlineCandidates(
         alpha=policy.alpha,
         beta=policy.beta,
@@ -86,9 +88,9 @@ def candidates(state: bytes | None, policy: Policy) -> NearlineCandidates:
         items=items[order],
         visits=rows.astype(np.int64),
         ranks=ranks[order],
-        scenarios=tuple(visits[at][0] for at in used),
-        request_ids=tuple(visits[at][1].request_id for at in used),
-        timestamps=np.array([visits[at][1].timestamp for at in used], np.int64),
+        scenarios=tuple(scenario for scenario, _ in shown),
+        request_ids=tuple(visit.request_id for _, visit in shown),
+        timestamps=np.array([visit.timestamp for _, visit in shown], np.int64),
         time_indices=used,
     )
 
@@ -179,14 +181,34 @@ def _columns(
     if not contents:
         none = np.zeros(0, np.int64)
         return none, none, none, none
-    lengths = np.array([len(items) for items, _ in contents])
+    lengths = np.array([len(items) for items, _ in contents], np.int64)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     return (
         np.concatenate([items for items, _ in contents]),
-        np.arange(lengths.sum()) - starts,
-        np.repeat(np.arange(len(contents)), lengths),
+        np.arange(int(lengths.sum()), dtype=np.int64) - starts,
+        np.repeat(np.arange(len(contents), dtype=np.int64), lengths),
         np.concatenate([categories for _, categories in contents]),
     )
+
+
+def _best(
+    places: NDArray[np.int64],
+    n_first: int,
+    items: NDArray[np.int64],
+    categories: NDArray[np.int64],
+    state: UserState,
+    policy: Policy,
+) -> NDArray[np.intp]:
+    """The candidates among the `n_first` entries of lowest place, best first: a beginning of all candidates."""
+    if n_first < len(places):
+        order = np.argpartition(places, n_first)[:n_first]
+        order = order[np.argsort(places[order])]
+    else:
+        order = np.argsort(places)
+    first = np.unique(items[order], return_index=True)[1]
+    order = order[np.sort(first)]
+    order = order[~np.isin(items[order], state.acted_items)]
+    return order[_within_cap(categories[order], policy.category_cap)][: policy.k]
 
 
 def _within_cap(categories: NDArray[np.int64], cap: int) -> NDArray[np.bool_]:

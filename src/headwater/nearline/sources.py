@@ -59,8 +59,8 @@ class Batch:
         How much more was there to read; an unfinished last line does not count.
     """
 
-    lines: list[Line] = field(default_factory=list)
-    position: dict[str, int] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list[Line])
+    position: dict[str, int] = field(default_factory=dict[str, int])
     pending_bytes: int = 0
 
 

@@ -96,7 +96,7 @@ class UserState:
     forgotten_at: int = NEVER
     acted_items: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     acted_times: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    queues: dict[str, list[QueuedVisit]] = field(default_factory=dict)
+    queues: dict[str, list[QueuedVisit]] = field(default_factory=dict[str, list[QueuedVisit]])
 
 
 def pack_content(items: NDArray[np.int64], categories: NDArray[np.int64]) -> bytes:
