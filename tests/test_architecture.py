@@ -37,6 +37,7 @@ ROOMS_BELOW = {
 
 FORBIDDEN = {
     "metrics": {"polars", "faiss", "gensim", "msgspec", "torch"},
+    "nn": {"polars", "faiss", "gensim", "msgspec"},
     "retrieval": {"polars", "faiss", "gensim", "msgspec"},
     "ranking": {"polars", "faiss", "gensim", "msgspec"},
     "nearline/operator.py": {"torch", "lmdb", "redis", "polars"},

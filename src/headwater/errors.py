@@ -39,3 +39,7 @@ class TornValue(StoreError):
 
 class ReleaseError(HeadwaterError):
     """A release is missing, incomplete or not the one that its manifest describes."""
+
+
+class TrainingDiverged(HeadwaterError):
+    """A loss is no longer finite: the message names epoch and batch, and the last good checkpoint is kept."""

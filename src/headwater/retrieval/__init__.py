@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CHANNELS = {
     "itemcf": "headwater.retrieval.classic.itemcf:ItemCF",
     "popular": "headwater.retrieval.classic.popular:Popular",
+    "sasrec": "headwater.retrieval.sequence.sasrec:SASRec",
 }
 """Kind of a trained channel -> where its class stands; imported when it is asked for."""
 

@@ -1,0 +1,67 @@
+"""Where training runs: the device, the processes, the precision, and whether two runs give the same bits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from headwater.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+def resolve_device(device: Device) -> torch.device:
+    """The device that `auto` means here, or the one named.
+
+    Raises `ConfigError` where CUDA is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', and PyTorch sees no GPU here; use 'auto' or 'cpu'")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def open_fabric(device: Device, precision: Precision) -> Fabric:
+    """Lightning Fabric on the device, joined to the other processes where torchrun started several.
+
+    One process is the rule. For several: `torchrun --standalone --nproc-per-node 2 train.py`, each of which calls
+    the same function; gradients are averaged (DDP; gloo on CPUs, NCCL on GPUs) and process 0 writes the files.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    kind = resolve_device(device).type
+    numbers: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
+    n_processes = int(os.environ.get("WORLD_SIZE", "1")) if TorchElasticEnvironment.detect() else 1
+    if n_processes == 1:
+        return Fabric(accelerator=kind, devices=1, precision=numbers)
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    fabric = Fabric(accelerator=kind, devices=here, num_nodes=n_processes // here, strategy="ddp", precision=numbers)
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def numerics(device: torch.device, precision: Precision, *, is_deterministic: bool) -> Iterator[None]:
+    """Inside: the products' precision and deterministic kernels as asked, and random states that leave no trace."""
+    before = (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled())
+    if is_deterministic and device.type == "cuda":
+        # cuBLAS reads it when it first starts; without it PyTorch refuses deterministic products.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+    torch.use_deterministic_algorithms(is_deterministic)
+    try:
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.use_deterministic_algorithms(before[1])

@@ -1,0 +1,113 @@
+"""From outputs and positives to one loss: which negatives, scored how, under which of the losses."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from headwater.config import Settings
+from headwater.nn.inputs import ItemEmbedding
+from headwater.nn.losses import binary_cross_entropy, calibrated_exponent, full_softmax, sampled_softmax
+from headwater.nn.negatives import InBatch, Popularity, Sampler, Uniform, hardest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class ObjectiveConfig(Settings):
+    """What training minimises."""
+
+    loss: Literal["softmax", "sampled-softmax", "bce", "gbce"] = "softmax"
+    """`softmax` sees every item and is best where the catalogue allows (below about 100k items);
+    `sampled-softmax` comes near it with a few hundred negatives; `gbce` is between; `bce` is the first paper's."""
+
+    negatives: Literal["uniform", "popularity", "in-batch", "hard"] = "uniform"
+    """Where negatives come from; `softmax` needs none. `hard` takes each position's highest-scored ones out of a
+    uniform draw `hard_pool` times as large."""
+
+    n_negatives: int = Field(default=256, ge=1)
+    """Negatives of each position (1 for the first paper's BCE; 128..1024 otherwise)."""
+
+    shared: bool = True
+    """One draw for the whole batch, scored by one matrix product; otherwise each position has a draw of its own,
+    which costs positions × negatives × dimension of memory. `in-batch` and `hard` are always shared."""
+
+    popularity_power: float = Field(default=1.0, ge=0)
+    """`popularity` draws in proportion to interactions to this power."""
+
+    calibration: float = Field(default=0.75, ge=0, le=1)
+    """t of gBCE (Petrov and Macdonald, 2023): 0 is BCE, 1 undoes the overconfidence of few negatives."""
+
+    hard_pool: int = Field(default=8, ge=1)
+    """`hard` draws this many times `n_negatives`."""
+
+
+class Objective:
+    """Loss of outputs against positives; scores are inner products with the items' vectors.
+
+    Parameters
+    ----------
+    config : ObjectiveConfig
+    counts : (items,)
+        Training interactions, for popularity.
+    device : torch.device
+    """
+
+    def __init__(self, config: ObjectiveConfig, counts: NDArray[np.integer], device: torch.device) -> None:
+        self.config = config
+        self._exponent = 1.0
+        if config.loss == "gbce":
+            self._exponent = calibrated_exponent(config.n_negatives, len(counts), config.calibration)
+        self._sampler: Sampler = Uniform(len(counts))
+        if config.negatives == "popularity":
+            self._sampler = Popularity(counts, config.popularity_power, device)
+        elif config.negatives == "in-batch":
+            self._sampler = InBatch(counts, device)
+
+    def loss(
+        self,
+        hidden: Tensor,
+        positives: Tensor,
+        items: ItemEmbedding,
+        *,
+        generator: torch.Generator,
+        batch_targets: Tensor,
+        first: int = 0,
+    ) -> Tensor:
+        """Sum of the losses of m positions.
+
+        Parameters
+        ----------
+        hidden : (m, d)
+        positives : (m,) int64
+        generator : torch.Generator
+            In the same state in every process.
+        batch_targets : (n_positives,) int64
+            Positives of the whole batch over all processes; these stand there from `first` on.
+        """
+        config = self.config
+        if config.loss == "softmax":
+            return full_softmax(hidden, items.table(), positives)
+        positive = (hidden * items(positives)).sum(-1).float()
+        if config.shared or config.negatives in ("in-batch", "hard"):
+            factor = config.hard_pool if config.negatives == "hard" else 1
+            drawn = self._sampler.draw((factor * config.n_negatives,), generator, batch_targets)
+            negative = (hidden @ items(drawn).T).float()
+        else:
+            # Drawn for the whole batch, so that a process has the draws that it would have alone.
+            drawn = self._sampler.draw((len(batch_targets), config.n_negatives), generator, batch_targets)
+            drawn = drawn[first : first + len(positives)]
+            negative = torch.einsum("md,mnd->mn", hidden, items(drawn)).float()
+        is_positive = positives[:, None] == drawn
+        log_expected = self._sampler.log_probability(drawn) + math.log(drawn.shape[-1])
+        if config.negatives == "hard":
+            at = hardest(negative, is_positive, config.n_negatives)
+            negative, is_positive, log_expected = negative.gather(1, at), is_positive.gather(1, at), log_expected[at]
+        if config.loss == "sampled-softmax":
+            return sampled_softmax(positive, negative, log_expected, is_positive)
+        return binary_cross_entropy(positive, negative, is_positive, exponent=self._exponent)

@@ -1,0 +1,376 @@
+"""The one training loop: any module whose call gives a loss, any batches that can be made again from their number."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from rich.console import Console
+from torch import Tensor, nn
+
+from headwater.config import Settings
+from headwater.errors import ConfigError, TrainingDiverged
+from headwater.nn.batches import Batches, step_seed
+from headwater.nn.checkpoint import Identity, Progress, load_checkpoint, save_checkpoint
+from headwater.nn.devices import Device, Precision
+from headwater.nn.progress import Display
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+STEPS_BETWEEN_CHECKS = 50
+"""Losses are read from the device this often: each reading waits for it, and a bad loss is still named exactly."""
+
+
+class TrainingConfig(Settings):
+    """How a model is trained, whatever it is."""
+
+    epochs: int = Field(default=100, ge=1)
+    """Passes over the users, at most: early stopping may end it sooner."""
+
+    batch_size: int = Field(default=128, ge=1)
+    """Sequences of one step, over all processes (64..1024)."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Of Adam. 1e-3 suits d ≤ 256."""
+
+    second_moment: float = Field(default=0.98, gt=0, lt=1)
+    """β₂ of Adam; 0.98 forgets the embeddings' sparse early gradients sooner than 0.999, and is what the code of
+    SASRec uses."""
+
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled (AdamW), on all weights."""
+
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the learning rate rises from 0."""
+
+    schedule: Literal["constant", "cosine"] = "constant"
+    """The learning rate after the warm-up; `cosine` falls to 0 at the last of `epochs`."""
+
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Longest gradient, as a norm over all weights; none: as it is."""
+
+    validate_every: int = Field(default=5, ge=1)
+    """Epochs between two validations."""
+
+    patience: int = Field(default=10, ge=1)
+    """Training stops after this many validations without a higher figure; the best weights are kept."""
+
+    precision: Precision = "tf32"
+    """`tf32` (same as `fp32` on CPUs), `bf16` (mixed: weights and losses stay fp32), or `fp32`."""
+
+    seed: int = Field(default=0, ge=0)
+    """Of initial weights, order, dropout and negatives: one seed, one result on one kind of device."""
+
+    is_deterministic: bool = True
+    """Use kernels that give the same bits in every run; without it some GPU kernels are a little faster."""
+
+    is_compiled: bool = False
+    """Compile the encoder (torch.compile): worth its minute or so of start in long runs on a GPU."""
+
+    device: Device = "auto"
+    """`auto` takes a GPU where there is one."""
+
+    seconds_limit: float | None = Field(default=None, gt=0)
+    """Stop after this much wall time, validation included. The result then depends on the machine's speed."""
+
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    """Time between two checkpoints, where a folder for them is given; the last state is always written."""
+
+
+FREE_SETTINGS = {"device", "seconds_limit", "checkpoint_seconds"}
+"""A checkpoint may be resumed under other values of these."""
+
+
+def config_identity(config: BaseModel) -> str:
+    """Hash of all settings but where a run happens and how long it may take; `training` holds a `TrainingConfig`."""
+    values = config.model_dump(mode="json", exclude={"training": FREE_SETTINGS})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What training did.
+
+    Attributes
+    ----------
+    epochs : int
+        Finished epochs.
+    best_epoch, best_value : int, float, or None
+        The epoch, from 0, whose weights were kept, and its validation figure; None without validation.
+    curve : list of (epoch, mean loss, validation figure or None)
+    seconds : float
+        Wall time of steps and validations, all resumed runs together.
+    positives_per_second, passes_per_second : float
+        Of this run's steps alone, over all processes.
+    peak_memory : int or None
+        Most bytes that tensors took on the GPU.
+    """
+
+    epochs: int
+    best_epoch: int | None
+    best_value: float | None
+    curve: list[tuple[int, float, float | None]]
+    seconds: float
+    positives_per_second: float
+    passes_per_second: float
+    peak_memory: int | None
+
+
+def train(
+    fabric: Fabric,
+    model: nn.Module,
+    batches: Batches,
+    config: TrainingConfig,
+    identity: Identity,
+    *,
+    validate: Callable[[], float] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> TrainingReport:
+    """Train `model` in place; it ends with the weights of the best validation, or the last ones without any.
+
+    Parameters
+    ----------
+    model : nn.Module
+        `model(batch)` gives the mean loss of the batch's positives (of its own part, times processes, where there
+        are several: averaged gradients are then those of one process).
+    validate : callable, optional
+        Returns the figure to be maximised; called in evaluation mode, in process 0. Without it training runs all
+        epochs.
+    checkpoint : Path, optional
+        Folder for checkpoints.
+    resume : bool
+        Go on from the checkpoint there; begin anew where there is none. A resumed run ends with the same bits as
+        one that was never stopped.
+
+    Raises
+    ------
+    TrainingDiverged
+        A loss is not finite; the message names epoch and batch, and the last checkpoint is kept.
+    ConfigError
+        Validation gave no figure, or the checkpoint belongs to other settings or data.
+    LineageError, ArtefactError
+        See `load_checkpoint`.
+    """
+    return _Training(fabric, model, batches, config, identity, validate, checkpoint).run(
+        resume=resume, console=console or Console(stderr=True)
+    )
+
+
+class _Training:
+    """The state of one `train` call."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: nn.Module,
+        batches: Batches,
+        config: TrainingConfig,
+        identity: Identity,
+        validate: Callable[[], float] | None,
+        checkpoint: Path | None,
+    ) -> None:
+        self.fabric = fabric
+        self.model = model.to(fabric.device)
+        self.batches = batches
+        self.config = config
+        self.identity = identity
+        self.validate = validate
+        self.checkpoint = checkpoint
+        self.at = Progress()
+        self.best: dict[str, Tensor] = {}
+        self.n_positives = self.n_passes = 0
+        self.step_seconds = 0.0
+        self.parameters = dict(self.model.named_parameters())
+        self.adam = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=config.learning_rate,
+            betas=(0.9, config.second_moment),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    def run(self, *, resume: bool, console: Console) -> TrainingReport:
+        if resume and self.checkpoint is not None:
+            self._restore(self.checkpoint)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.fabric.device)
+        call = self.fabric.setup_module(self.model)
+        optimizer = self.fabric.setup_optimizers(self.adam)
+        started = saved = time.monotonic()
+        before = self.at.seconds
+        with Display(self.config.epochs * self.batches.steps, console) as display:
+            while not self._is_finished():
+                self._steps(call, optimizer)
+                if self.at.step == self.batches.steps:
+                    self._end_epoch()
+                now = time.monotonic()
+                self.at.seconds = before + now - started
+                self._show(display)
+                limit = self.config.seconds_limit
+                is_late = bool(self.fabric.broadcast(limit is not None and now - started >= limit))
+                is_over = is_late or self._is_finished()
+                if is_over or now - saved >= self.config.checkpoint_seconds:
+                    self._save()
+                    saved = time.monotonic()
+                if is_over:
+                    break
+        if self.at.best_value is None and self.validate is not None:
+            self._measure()
+        if self.best:
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+        return self._report()
+
+    def _steps(self, call: nn.Module, optimizer: Any) -> None:
+        """Take steps until the next check or the end of the epoch, then read their losses."""
+        fabric, config, at = self.fabric, self.config, self.at
+        begin = time.monotonic()
+        count = min(STEPS_BETWEEN_CHECKS, self.batches.steps - at.step)
+        losses = torch.zeros(count, device=fabric.device)
+        self.model.train()
+        for done in range(count):
+            # Dropout: a stream of its own for every step and process, so that no random state needs saving.
+            torch.manual_seed(step_seed(config.seed, at.epoch, at.step + done, fabric.global_rank))
+            batch: Any = self.batches.batch(
+                at.epoch, at.step + done, process=fabric.global_rank, n_processes=fabric.world_size
+            )
+            for group in self.adam.param_groups:
+                group["lr"] = self._learning_rate(at.n_steps + done)
+            loss = call(batch)
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            if config.clip_norm is not None:
+                fabric.clip_gradients(call, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+            optimizer.step()
+            losses[done] = loss.detach()
+            self.n_positives += batch.n_positives
+            self.n_passes += batch.n_passes
+        # Each process has its own part's loss, scaled so that their mean is the batch's.
+        values: list[float] = fabric.all_reduce(losses, reduce_op="mean").tolist()  # type: ignore[union-attr]
+        for done, value in enumerate(values):
+            if not math.isfinite(value):
+                kept = "" if self.checkpoint is None else f" The last good checkpoint is in {self.checkpoint}."
+                raise TrainingDiverged(
+                    f"the loss is {value} at epoch {at.epoch + 1}, batch {at.step + done + 1}; "
+                    f"try a lower learning_rate, clip_norm = 1 or precision = 'fp32'.{kept}"
+                )
+            at.loss_sum += value
+        at.step += count
+        at.n_steps += count
+        self.step_seconds += time.monotonic() - begin
+
+    def _end_epoch(self) -> None:
+        at = self.at
+        value = None
+        if self.validate is not None and (at.epoch + 1) % self.config.validate_every == 0:
+            value = self._value()
+        at.curve.append((at.epoch, at.loss_sum / self.batches.steps, value))
+        if value is not None:
+            self._remember(value, at.epoch)
+        at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
+
+    def _measure(self) -> None:
+        # Training ended before its first validation was due: measure what there is.
+        self._remember(self._value(), max(self.at.epoch - 1, 0))
+
+    def _value(self) -> float:
+        self.model.eval()
+        value = 0.0
+        if self.fabric.global_rank == 0 and self.validate is not None:
+            with torch.no_grad():
+                value = float(self.validate())
+        value = float(self.fabric.broadcast(value))
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"validation gave {value} after epoch {self.at.epoch + 1}; are there validation users? "
+                "Leave validate out to train all epochs."
+            )
+        return value
+
+    def _remember(self, value: float, epoch: int) -> None:
+        if self.at.best_value is None or value > self.at.best_value:
+            self.at.best_value, self.at.best_epoch = value, epoch
+            self.best = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
+
+    def _is_finished(self) -> bool:
+        at, config = self.at, self.config
+        if at.epoch >= config.epochs:
+            return True
+        if at.best_epoch is None or at.step:
+            return False
+        return (at.epoch - 1 - at.best_epoch) // config.validate_every >= config.patience
+
+    def _learning_rate(self, step: int) -> float:
+        config = self.config
+        rate = config.learning_rate
+        if step < config.warmup_steps:
+            return rate * (step + 1) / config.warmup_steps
+        if config.schedule == "cosine":
+            total = max(config.epochs * self.batches.steps - config.warmup_steps, 1)
+            rate *= 0.5 * (1 + math.cos(math.pi * (step - config.warmup_steps) / total))
+        return rate
+
+    def _save(self) -> None:
+        if self.checkpoint is None or self.fabric.global_rank != 0:
+            return
+        tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": weight for name, weight in self.best.items()}
+        for name, parameter in self.parameters.items():
+            moments = self.adam.state.get(parameter, {})
+            tensors |= {f"adam.{moment}.{name}": value for moment, value in moments.items()}
+        save_checkpoint(self.checkpoint, self.identity, self.at, tensors)
+
+    def _restore(self, checkpoint: Path) -> None:
+        found = load_checkpoint(checkpoint, self.identity)
+        if found is None:
+            return
+        self.at, tensors = found
+        device = self.fabric.device
+        of: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            if part in of:
+                of[part][rest] = tensor.to(device)
+            else:
+                moment, _, parameter = rest.partition(".")
+                self.adam.state[self.parameters[parameter]][moment] = tensor.to(device)
+        self.model.load_state_dict(of["model"])
+        self.best = of["best"]
+
+    def _show(self, display: Display) -> None:
+        at = self.at
+        loss = at.loss_sum / at.step if at.step else at.curve[-1][1]
+        seconds = max(self.step_seconds, 1e-9)
+        display.show(
+            at.n_steps,
+            at.epoch,
+            loss,
+            at.best_value,
+            positives=self.n_positives / seconds,
+            passes=self.n_passes / seconds,
+        )
+
+    def _report(self) -> TrainingReport:
+        at, seconds = self.at, max(self.step_seconds, 1e-9)
+        device = self.fabric.device
+        return TrainingReport(
+            epochs=at.epoch,
+            best_epoch=at.best_epoch,
+            best_value=at.best_value,
+            curve=at.curve,
+            seconds=at.seconds,
+            positives_per_second=self.n_positives / seconds,
+            passes_per_second=self.n_passes / seconds,
+            peak_memory=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        )
