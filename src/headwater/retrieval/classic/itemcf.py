@@ -228,26 +228,25 @@ class ItemCF:
         reasons: Reasons = []
         offsets, history, weights = self._history(queries)
         mine = candidates.found_by(self.name)
-        for row, item, is_mine in zip(candidates.rows.tolist(), candidates.items.tolist(), mine, strict=True):
-            triggers = history[offsets[row] : offsets[row + 1]]
+        row_before, triggers = -1, history[:0]
+        for row, item, is_mine in zip(candidates.rows.tolist(), candidates.items.tolist(), mine.tolist(), strict=True):
+            if row != row_before:
+                row_before, triggers = row, history[offsets[row] : offsets[row + 1]]
             parts = np.zeros(len(triggers))
             if is_mine:
                 kernels.contributions(triggers, weights, *self._neighbours(), item, parts)
-            total = parts.sum()
-            if not total > 0:
-                reasons.append(())
-                continue
-            distinct, at = np.unique(triggers, return_inverse=True)
-            shares = np.bincount(at, weights=parts) / total
-            order = np.lexsort((distinct, -shares))
-            reasons.append(
-                tuple(
-                    Reason(self.name, share=float(shares[best]), trigger=int(distinct[best]))
-                    for best in order
-                    if shares[best] > 0
-                )
-            )
+            reasons.append(self._reasons(triggers, parts))
         return reasons
+
+    def _reasons(self, triggers: NDArray[np.int32], parts: NDArray[np.float64]) -> tuple[Reason, ...]:
+        """Parts of one score as shares, one reason for each distinct trigger that has one."""
+        share_of: dict[int, float] = {}
+        some = np.flatnonzero(parts > 0)
+        for trigger, part in zip(triggers[some].tolist(), parts[some].tolist(), strict=True):
+            share_of[trigger] = share_of.get(trigger, 0.0) + part
+        total = sum(share_of.values())
+        strongest_first = sorted(share_of.items(), key=lambda entry: (-entry[1], entry[0]))
+        return tuple(Reason(self.name, share=part / total, trigger=trigger) for trigger, part in strongest_first)
 
     def _weights(self, queries: Queries) -> NDArray[np.float64]:
         """Weight by age in events, as far back as the longest history or the window goes."""
