@@ -25,7 +25,7 @@ ITEMS, LENGTH, SCENARIOS = 100_000, 500, ("mini_detail", "main_search", "post_pu
 
 
 def make_visits(n: int, users: int) -> list[Visit]:
-    """Visits of random items, categories of 100, users in turn."""
+    """Visits of random items of 100 categories, users in turn: a batch meets most users once."""
     random = np.random.default_rng(0)
     now = int(time.time()) - n
     visits = []
@@ -34,8 +34,8 @@ def make_visits(n: int, users: int) -> list[Visit]:
         visits.append(
             Visit(
                 request_id=f"{at:024d}",
-                scenario=SCENARIOS[at % 3],
-                user=at // 3 % users,
+                scenario=SCENARIOS[at // users % 3],
+                user=at % users,
                 timestamp=now + at,
                 items=[RankedItem(item, 1 - rank / LENGTH, item % 100, ["itemcf"]) for rank, item in enumerate(items)],
             )
@@ -55,14 +55,14 @@ def spread(seconds: list[float]) -> str:
 
 def pure_operator(visits: list[Visit], policy: Policy) -> None:
     """decode, apply and candidates of one user whose three queues are full."""
-    lines = [encode_line(visit) for visit in visits[:600]]
+    lines = [encode_line(visit) for visit in visits]
     start = time.perf_counter()
     for line in lines:
         decode_line(line, appended=time.time())
     say("decode a JSON line of 500 items", f"{len(lines) / (time.perf_counter() - start):,.0f} visits/s")
     state = operator.apply_all(None, visits[:60], policy)
     start = time.perf_counter()
-    for record in visits[60:600]:
+    for record in visits[60:]:
         state = operator.apply(state, record, policy)
     say("apply, 3 full queues", f"{540 / (time.perf_counter() - start):,.0f} visits/s")
     start = time.perf_counter()
@@ -169,13 +169,13 @@ def request(user: int) -> Queries:
 def main() -> None:
     """Print the report."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--visits", type=int, default=6_000)
-    arguments.add_argument("--users", type=int, default=200)
+    arguments.add_argument("--visits", type=int, default=9_000)
+    arguments.add_argument("--users", type=int, default=300)
     given = arguments.parse_args()
-    visits, policy = make_visits(max(given.visits, 600), given.users), Policy()
-    pure_operator(visits, policy)
+    policy = Policy()
+    pure_operator(make_visits(600, users=1), policy)
     with tempfile.TemporaryDirectory() as folder:
-        runtime(Path(folder), visits, policy, given.users)
+        runtime(Path(folder), make_visits(given.visits, given.users), policy, given.users)
         profile_import(Path(folder))
 
 
