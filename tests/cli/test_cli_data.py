@@ -28,7 +28,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_own_events_are_imported_described_and_loaded_by_name(run, tmp_path: Path) -> None:
     done = run(f"import shop.csv {MAPPING} --home h")
     assert done.exit_code == 0, done.output
-    assert "24 rows read; 0 exact duplicates dropped; 12 impressions kept out" in done.output
+    assert "rows read: 24; exact duplicates dropped: 0; impressions kept out: 12" in done.output
     dataset = load("shop", tmp_path / "h")
     assert (len(dataset.users), len(dataset.items), len(dataset)) == (3, 4, 12)
     described = run("describe shop --home h")
@@ -88,3 +88,4 @@ def test_help_teaches_by_example(verb: str, run) -> None:
     shown = run(f"{verb} --help")
     assert shown.exit_code == 0
     assert f"headwater data {verb} " in shown.output
+    assert verb == "get" or "(default: user_id)" in shown.output

@@ -61,7 +61,7 @@ def test_faults_of_both_attribute_files_are_told_with_the_warnings_of_the_events
     errors = said(report, "error")
     assert "items.csv: there is no column 'item_id'" in errors
     assert "no.csv: there is no such file" in errors
-    assert "1 users (20.0%) have one interaction" in said(report, "warning")
+    assert "users with one interaction: 1 (20.0%)" in said(report, "warning")
     assert report.statistics is None
 
 
@@ -89,7 +89,7 @@ def test_a_user_who_is_most_of_the_data_is_named(tmp_path: Path) -> None:
 
 def test_times_that_look_like_positions_are_a_warning(tmp_path: Path) -> None:
     text = f"{HEADER}\n1,a,0\n1,b,1\n1,c,2\n"
-    assert "3 events are from before 1980" in said(check(tmp_path, text), "warning")
+    assert "events from before 1980: 3" in said(check(tmp_path, text), "warning")
     positions = check(tmp_path, text, time_unit="position", columns=Columns(time="timestamp"))
     assert said(positions, "warning") == ""
 
@@ -102,7 +102,7 @@ def test_times_that_look_like_positions_are_a_warning(tmp_path: Path) -> None:
         (f"{HEADER}\n{GOOD}".replace("0000\n", "0000.5\n"), "times have fractions of a second"),
         (
             f"{HEADER},behaviour\n7,z,1600000000,impression\n" + GOOD.replace("\n", ",click\n"),
-            "1 impressions are counted",
+            "impressions: 1, counted and kept out",
         ),
         (f"{HEADER}\n{GOOD}8,x,1600000000\n8,y,1600000001\n8,z,1600000002\n", "20.00% of the items that leave-one-out"),
     ],

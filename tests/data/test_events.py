@@ -369,7 +369,39 @@ def test_a_message_says_how_many_more_problems_there_are(tmp_path: Path) -> None
     assert "(1 more: `headwater data check` lists all.)" in message
 
 
+texts = st.text(st.sampled_from('user_id,item_id,timestamp\n"{}: 01.-enaNul\t\ré[]\\'))
+binaries = st.binary(max_size=60)
+
+
+@given(
+    content=texts.map(str.encode) | binaries,
+    suffix=st.sampled_from(["csv", "tsv", "jsonl", "parquet"]),
+    head=st.booleans(),
+)
+def test_whatever_a_file_holds_it_is_read_or_refused_by_name(
+    content: bytes, suffix: str, head: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    start = HEADER.replace(",", "\t" if suffix == "tsv" else ",").encode() if head else b""
+    path = write(tmp_path_factory.mktemp("any") / f"events.{suffix}", start + content)
+    try:
+        assert len(read_events(path).dataset) > 0
+    except SchemaError as error:
+        assert str(path) in str(error)  # noqa: PT017
+
+
 def test_positions_must_be_whole_and_not_negative(tmp_path: Path) -> None:
     path = write(tmp_path / "events.csv", "user_id,item_id,place\n1,a,0\n1,b,0.5\n")
     message = refused(path, time_unit="position", columns=Columns(time="place"))
     assert "line 3, column 'place': '0.5' is no position" in message
+    write(path, "user_id,item_id,place\n1,a,0\n1,b,1e300\n")
+    assert "'1e300' is no position" in refused(path, time_unit="position", columns=Columns(time="place"))
+
+
+def test_a_rating_beyond_single_precision_is_refused_not_made_infinite(tmp_path: Path) -> None:
+    path = write(tmp_path / "events.csv", "user_id,item_id,timestamp,rating\n1,a,1,1e300\n")
+    assert "line 2, column 'rating': '1e300' is too great" in refused(path)
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "events.jsonl", r'{"user_id": "\ud800", "item_id": 1, "timestamp": 1, "rating": NaN}')
+    assert "line 1: not a JSON object" in refused(path)

@@ -38,18 +38,18 @@ HomeOption = Annotated[Path, typer.Option("--home", help="Where data, releases a
 EventsArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="Events, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
 ]
-UserOption = Annotated[str | None, typer.Option("--user", metavar="COLUMN", help="User ids. [default: user_id]")]
-ItemOption = Annotated[str | None, typer.Option("--item", metavar="COLUMN", help="Item ids. [default: item_id]")]
-TimeOption = Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="Unix seconds. [default: timestamp]")]
+UserOption = Annotated[str | None, typer.Option("--user", metavar="COLUMN", help="User ids. (default: user_id)")]
+ItemOption = Annotated[str | None, typer.Option("--item", metavar="COLUMN", help="Item ids. (default: item_id)")]
+TimeOption = Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="Unix seconds. (default: timestamp)")]
 BehaviourOption = Annotated[
     str | None,
     typer.Option(
-        "--behaviour", metavar="COLUMN", help="What the user did. [default: behaviour, where there is one; else clicks]"
+        "--behaviour", metavar="COLUMN", help="What the user did. (default: behaviour, where there is one; else clicks)"
     ),
 ]
 RatingOption = Annotated[
     str | None,
-    typer.Option("--rating", metavar="COLUMN", help="Ratings; '' for none. [default: rating, where there is one]"),
+    typer.Option("--rating", metavar="COLUMN", help="Ratings; '' for none. (default: rating, where there is one)"),
 ]
 BehaviourMapOption = Annotated[
     list[str] | None,
@@ -116,6 +116,7 @@ def get_(
         f"{manifest.name}: {manifest.users:,} users, {manifest.items:,} items, {manifest.interactions:,} interactions, "
         f"checksum verified, in {folder}",
         highlight=False,
+        markup=False,
     )
     console.print(f"from {manifest.source}", style="dim", highlight=False, markup=False)
 
@@ -123,7 +124,7 @@ def get_(
 @data_app.command("import")
 def import_(
     path: EventsArgument,
-    name: Annotated[str | None, typer.Option("--name", help="Name to keep it under. [default: the file's]")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name to keep it under. (default: the file's)")] = None,
     user: UserOption = None,
     item: ItemOption = None,
     time: TimeOption = None,
@@ -156,9 +157,10 @@ def import_(
         save_dataset(imported.dataset, folder, source=f"imported from {path.name}")
     print_statistics(console, folder.name, describe(imported.dataset))
     console.print(
-        f"{imported.rows:,} rows read; {imported.duplicates:,} exact duplicates dropped; "
-        f"{imported.impressions:,} impressions kept out. Kept in {folder}",
+        f"rows read: {imported.rows:,}; exact duplicates dropped: {imported.duplicates:,}; "
+        f"impressions kept out: {imported.impressions:,}. Kept in {folder}",
         highlight=False,
+        markup=False,
     )
 
 

@@ -110,12 +110,12 @@ def _about_events(path: Path, events: pl.DataFrame, imported: Imported, found: S
         early = int((events["time"] < EARLIEST_LIKELY_TIME).sum())
         if early:
             advice = "If they are places in a history, use --positions; else give Unix seconds"
-            findings.append(Finding("warning", where, f"{early:,} events are from before 1980", advice))
+            findings.append(Finding("warning", where, f"events from before 1980: {early:,}", advice))
         if imported.has_fractions:
             what = "times have fractions of a second"
             findings.append(Finding("note", where, what, "They order events and are then dropped"))
     if imported.impressions:
-        what = f"{imported.impressions:,} impressions are counted and kept out of the interactions"
+        what = f"impressions: {imported.impressions:,}, counted and kept out of the interactions"
         findings.append(Finding("note", where, what))
     if "rating" in events.columns and events["rating"].n_unique() == 1:
         findings.append(Finding("note", where, f"every rating is {events['rating'][0]:g}", "They tell nothing apart"))
@@ -136,7 +136,7 @@ def _about_histories(path: Path, imported: Imported, found: Statistics) -> list[
         )
     elif found.one_item_users:
         share = found.one_item_users / found.users
-        what = f"{found.one_item_users:,} users ({share:.1%}) have one interaction"
+        what = f"users with one interaction: {found.one_item_users:,} ({share:.1%})"
         findings.append(Finding("warning", where, what, "They are trained on, but never validated or tested"))
     heaviest = int(np.argmax(dataset.lengths))
     share = dataset.lengths[heaviest] / len(dataset)

@@ -110,15 +110,23 @@ def parse_positions(table: Table, column: str) -> pl.Series | Finding:
     if isinstance(places, Finding):
         return places
     bad = _first(
-        table, column, (places < 0) | (places != places.floor()), "{} is no position", "Give whole numbers from 0"
+        table,
+        column,
+        (places < 0) | (places != places.floor()) | (places > EXACT_FLOAT),
+        "{} is no position",
+        "Give whole numbers from 0",
     )
     return bad or places.cast(pl.Int64)
 
 
 def parse_ratings(table: Table, column: str) -> pl.Series | Finding:
     """Finite numbers, Float32. Missing, NaN and infinite ratings are refused, not guessed."""
-    ratings = _numbers(table, column, "Fill it, leave the row out, or leave ratings out with --rating ''")
-    return ratings if isinstance(ratings, Finding) else ratings.cast(pl.Float32)
+    advice = "Fill it, leave the row out, or leave ratings out with --rating ''"
+    ratings = _numbers(table, column, advice)
+    if isinstance(ratings, Finding):
+        return ratings
+    single = ratings.cast(pl.Float32)
+    return _first(table, column, ~single.is_finite(), "{} is too great a number", advice) or single
 
 
 def parse_behaviours(table: Table, column: str, words: Mapping[str, str]) -> pl.Series | Finding:

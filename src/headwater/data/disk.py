@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from headwater.config import Settings
 from headwater.data.dataset import Dataset
 from headwater.data.schema import TIE_RULE, TimeUnit
 from headwater.data.vocabulary import Vocabulary
@@ -32,10 +33,8 @@ MANIFEST = "dataset.json"
 PARTS = ("interactions.parquet", "items.parquet", "users.parquet")
 
 
-class Manifest(BaseModel):
+class Manifest(Settings):
     """What `dataset.json` says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int
     """Version of this layout."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
+from headwater.config import Settings
 from headwater.data.attributes import read_attributes
 from headwater.data.columns import (
     find_column,
@@ -32,13 +32,11 @@ from headwater.data.vocabulary import Vocabulary
 from headwater.errors import SchemaError
 
 
-class Columns(BaseModel):
+class Columns(Settings):
     """Which column of the user's file is which.
 
     A column that is named here explicitly must be there; of the defaults, `behaviour` and `rating` may lack.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user: str = "user_id"
     """Integer or text ids of users."""

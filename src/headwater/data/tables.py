@@ -259,6 +259,8 @@ def _lenient(path: Path, number: int, line: bytes, fields: list[str], error: Exc
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
+        # Half a surrogate pair can be escaped in JSON, but is no text.
+        json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise SchemaError(
             f"{path}, line {number}: not a JSON object ({error}). Every line must hold one whole object."
