@@ -15,38 +15,53 @@ TRIGGERS_SHOWN = 2
 """Reasons of one channel for one item that a line has room for."""
 
 
-def print_evaluation(console: Console, table: Table) -> None:
-    """A line for each channel: quality and breadth under full ranking, what it costs; then the sampled protocol."""
+def evaluation_cells(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Headings and one line a channel: quality and breadth under full ranking, and what they cost."""
+    first = table.recipe.evaluate.ks[0]
+    named = quality_metrics(table) | {"categ.": f"category_coverage@{first}"}
+    lines = [
+        [
+            row.channel,
+            *(f"{row.full.metrics[metric]:.4f}" for metric in named.values()),
+            f"{row.fit_seconds:.1f}",
+            f"{row.retrieving.p50_ms:.2f}",
+            f"{row.retrieving.p99_ms:.2f}",
+        ]
+        for row in table.rows
+    ]
+    return ["channel", *named, "fit s", "p50", "p99"], lines
+
+
+def quality_metrics(table: Table) -> dict[str, str]:
+    """Heading -> metric: the hit rate at every cut-off, and NDCG at the first."""
     ks = table.recipe.evaluate.ks
+    return {f"HR@{k}": f"hr@{k}" for k in ks} | {f"NDCG@{ks[0]}": f"ndcg@{ks[0]}"}
+
+
+def print_evaluation(console: Console, table: Table) -> None:
+    """The table under full ranking, then under the sampled protocol where the recipe asks for it, then the notes."""
     data = table.dataset
-    quality = {f"HR@{k}": f"hr@{k}" for k in ks} | {f"NDCG@{ks[0]}": f"ndcg@{ks[0]}"}
     sizes = f"{len(data.users):,} users, {len(data.items):,} items, {len(data):,} interactions"
     console.print(f"[bold]{data.name}[/bold]: {sizes}")
-    breadth = {"categ.": f"category_coverage@{ks[0]}"}
-    rich = _plain_table(*quality, *breadth, "fit s", "p50", "p99")
-    for row in table.rows:
-        figures = [f"{row.full.metrics[name]:.4f}" for name in (quality | breadth).values()]
-        costs = f"{row.fit_seconds:.1f}", f"{row.retrieving.p50_ms:.2f}", f"{row.retrieving.p99_ms:.2f}"
-        rich.add_row(row.channel, *figures, *costs)
-    console.print(table.rows[0].full.protocol)
-    console.print(rich)
-    sampled = [row for row in table.rows if row.sampled]
+    headings, lines = evaluation_cells(table)
+    _print_figures(console, table.rows[0].full.protocol, headings, lines)
+    sampled = [(row.channel, row.sampled) for row in table.rows if row.sampled]
     if sampled:
-        rich = _plain_table(*quality)
-        for row in sampled:
-            rich.add_row(row.channel, *[f"{row.sampled.metrics[name]:.4f}" for name in quality.values() if row.sampled])
-        console.print(table.rows[0].sampled.protocol if table.rows[0].sampled else "")
-        console.print(rich)
+        metrics = quality_metrics(table)
+        lines = [[name, *(f"{found.metrics[metric]:.4f}" for metric in metrics.values())] for name, found in sampled]
+        _print_figures(console, sampled[0][1].protocol, ["channel", *metrics], lines)
     for note in table.notes():
         console.print(f"[dim]{note}[/dim]")
 
 
-def _plain_table(*headings: str) -> RichTable:
+def _print_figures(console: Console, title: str, headings: list[str], lines: list[list[str]]) -> None:
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("channel", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
+    for at, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if at else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    console.print(title)
+    console.print(table)
 
 
 def print_history(console: Console, recent: Sequence[tuple[str, str]], known: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headwater.show import say_reasons
+from headwater.show import evaluation_cells, quality_metrics, say_reasons
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,27 +84,25 @@ def _speed(played: Played) -> str:
 
 
 def _evaluation(table: Table) -> str:
-    names = list(table.rows[0].full.metrics)
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ["channel", *names, "fit s", "p50 ms", "p99 ms"])
+    headings, lines = evaluation_cells(table)
+    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
     body = ""
-    for row in table.rows:
-        figures = [f"{row.full.metrics[name]:.4f}" for name in names]
-        costs = [f"{row.fit_seconds:.1f}", f"{row.retrieving.p50_ms:.2f}", f"{row.retrieving.p99_ms:.2f}"]
-        cells = "".join(f"<td class=n>{cell}</td>" for cell in figures + costs)
-        body += f"<tr><td>{html.escape(row.channel)}</td>{cells}</tr>"
-    return f"<div style='overflow-x:auto'><table><tr>{head}</tr>{body}</table></div>"
+    for channel, *figures in lines:
+        cells = "".join(f"<td class=n>{figure}</td>" for figure in figures)
+        body += f"<tr><td>{html.escape(channel)}</td>{cells}</tr>"
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _visit(number: int, what: str, answer: Answer) -> str:
     plain = what.replace("[bold]", "").replace("[/bold]", "")
     rows = "".join(
         f"<tr><td class=n>{place}</td><td>{html.escape(item.title)}</td><td>{html.escape(item.category)}</td>"
-        f"<td>{html.escape(', '.join(item.channels))}</td><td>{_lines(say_reasons(item))}</td></tr>"
+        f"<td>{_lines(say_reasons(item))}</td></tr>"
         for place, item in enumerate(answer.items, 1)
     )
     return (
         f"<h3>Visit {number}: {html.escape(plain)}</h3>"
-        f"<table><tr><th></th><th>title</th><th>category</th><th>channels</th><th>why</th></tr>{rows}</table>"
+        f"<table><tr><th></th><th>title</th><th>category</th><th>why</th></tr>{rows}</table>"
     )
 
 
@@ -137,16 +135,16 @@ def _tidy(axes) -> None:
 
 
 def _quality(table: Table) -> Figure:
-    names = [name for name in table.rows[0].full.metrics if name.startswith(("hr@", "ndcg@"))]
+    names = quality_metrics(table)
     figure = _canvas(9, 3.4)
     axes = figure.subplots()
     width = 0.8 / len(table.rows)
     for at, row in enumerate(table.rows):
         places = np.arange(len(names)) + (at - (len(table.rows) - 1) / 2) * width
-        figures = [row.full.metrics[name] for name in names]
+        figures = [row.full.metrics[metric] for metric in names.values()]
         bars = axes.bar(places, figures, width, label=row.channel, color=COLOURS[at % len(COLOURS)])
         axes.bar_label(bars, fmt="%.3f", fontsize=7, padding=2)
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), list(names))
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False)
     _tidy(axes)

@@ -1,0 +1,99 @@
+"""The command line as a user runs it: in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headwater.data import Dataset
+from headwater.data.disk import save_dataset
+
+RECIPE = """
+dataset = "marketplace"
+[[channels]]
+kind = "popular"
+[[channels]]
+kind = "itemcf"
+neighbours = 30
+[merge]
+pool = 60
+"""
+
+
+def headwater(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "headwater", *words]
+    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "120", "HOME": str(cwd)}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, marketplace: Dataset) -> Path:
+    """A working directory with a data set, a recipe, and a release trained from both."""
+    folder = tmp_path_factory.mktemp("place")
+    save_dataset(marketplace, folder / ".headwater" / "data" / "marketplace", source="made up")
+    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    done = headwater("train", "recipe.toml", "--no-validate", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "promoted release" in done.stdout
+    return folder
+
+
+def test_every_verb_explains_itself(tmp_path: Path) -> None:
+    for verb in ("data", "train", "evaluate", "recommend", "serve", "stream", "demo", "release"):
+        done = headwater(verb, "--help", cwd=tmp_path)
+        assert done.returncode == 0
+        assert verb in done.stdout
+        if verb not in ("data", "release"):
+            assert f"Example: headwater {verb}" in " ".join(done.stdout.split())
+
+
+def test_evaluate_prints_one_table_and_writes_it_as_json(place: Path) -> None:
+    done = headwater("evaluate", "recipe.toml", "--part", "validation", cwd=place)
+    assert done.returncode == 0, done.stderr
+    for word in ("popular", "itemcf", "HR@10", "NDCG@10", "99 sampled negatives", "ties in time"):
+        assert word in done.stdout
+    assert (place / "docs" / "results" / "evaluate-recipe-validation.json").is_file()
+
+
+def test_recommend_gives_titles_and_says_why(place: Path) -> None:
+    done = headwater("recommend", "--user", "7", "-k", "5", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "itemcf: Thing" in done.stdout
+    assert "interactions, newest first" in done.stdout
+    assert not (place / ".headwater" / "log").exists(), "asking in process leaves no rank log"
+
+
+def test_recommend_to_a_stranger_falls_back_to_what_is_popular(place: Path) -> None:
+    done = headwater("recommend", "--user", "123456", "-k", "3", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "popular with everybody" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("recommend", "--user", "seven"), "user ids of release"),
+        (("train", "recipes.toml"), "recipes.toml does not exist; there is recipe.toml"),
+        (("evaluate", "recipe.toml", "--home", "elsewhere"), "marketplace"),
+        (("recommend", "--user", "7", "--home", "elsewhere"), "headwater train"),
+        (("serve", "--home", "elsewhere"), "headwater train"),
+        (("serve", "--host", "0.0.0.0"), "HEADWATER_TOKEN"),
+        (("stream", "--policy", "nothing.toml"), "nothing.toml does not exist"),
+        (("release", "promote", "nonsense"), "no release 'nonsense'"),
+        (("release", "rollback"), "no release older"),
+    ],
+)
+def test_a_mistake_is_one_clear_message_and_no_traceback(place: Path, words: tuple[str, ...], says: str) -> None:
+    done = headwater(*words, cwd=place)
+    assert done.returncode == 1
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.startswith("error:")
+
+
+def test_release_list_marks_the_one_being_served(place: Path) -> None:
+    done = headwater("release", "list", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "*" in done.stdout
+    assert "popular, itemcf" in done.stdout
