@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHANNELS = {
+    "bert4rec": "headwater.retrieval.sequence.bert4rec:BERT4Rec",
     "itemcf": "headwater.retrieval.classic.itemcf:ItemCF",
     "popular": "headwater.retrieval.classic.popular:Popular",
     "sasrec": "headwater.retrieval.sequence.sasrec:SASRec",
