@@ -30,11 +30,6 @@ class Home:
         return self.root / "log"
 
     @property
-    def deadletters(self) -> Path:
-        """Records that the stream refused, each with its reason."""
-        return self.root / "deadletters"
-
-    @property
     def report(self) -> Path:
         """The demo's HTML report."""
         return self.root / "report"

@@ -1,0 +1,83 @@
+"""The documentation runs: every Python block as it stands, every `headwater` line against the real command line.
+
+Verbs that fetch, or that run until they are stopped, are only parsed: their options must exist.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+from click.exceptions import Exit
+from typer.testing import CliRunner
+
+from headwater.cli.app import app
+from headwater.data import Dataset
+from headwater.data.disk import save_dataset
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PARSED_ONLY = {("serve",), ("stream",), ("demo",), ("data", "get")}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    lines = [line for block in blocks(page, "(?:sh|bash)") for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("headwater ")]
+
+
+def parse(words: list[str]) -> None:
+    """Raise what the command line would say of a verb or an option that does not exist."""
+    command = typer.main.get_command(app)
+    while words and hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    try:
+        command.make_context("headwater", list(words))
+    except Exit as left:
+        assert left.exit_code == 0
+
+
+@pytest.fixture
+def place(tmp_path: Path, marketplace: Dataset, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory that holds what the pages speak of, with a small set in the place of MovieLens."""
+    save_dataset(marketplace, tmp_path / ".headwater" / "data" / "ml-1m", source="made up")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_every_python_block_runs(page: Path, place: Path) -> None:
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
+    for words in commands(page):
+        parse(words)
+
+
+def test_the_five_lines_of_the_readme_take_ones_own_data_to_an_answer(place: Path) -> None:
+    import os
+
+    rows = ["customer,sku,at", *(f"{n % 60},{(n * 7) % 31},{1_600_000_000 + n}" for n in range(800))]
+    (place / "events.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (place / "recipes").mkdir()
+    (place / "recipes" / "ml-1m.toml").write_bytes((ROOT / "recipes" / "ml-1m.toml").read_bytes())
+    block = next(block for block in blocks(ROOT / "README.md", "sh") if "data check" in block)
+    runner = CliRunner()
+    for line in block.strip().splitlines():
+        if line.startswith("sed "):
+            expression, source, _, destination = shlex.split(line)[1:]
+            _, old, new, _ = expression.split("/")
+            text = Path(source).read_text(encoding="utf-8").replace(old, new)
+            Path(destination).write_text(text, encoding="utf-8")
+            continue
+        done = runner.invoke(app, shlex.split(line)[1:], env={**os.environ, "COLUMNS": "120"})
+        assert done.exit_code == 0, (line, done.output)
+    assert "itemcf" in done.output
