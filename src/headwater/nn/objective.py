@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from headwater.config import Settings
-from headwater.nn.inputs import ItemEmbedding
 from headwater.nn.losses import binary_cross_entropy, calibrated_exponent, full_softmax, sampled_softmax
 from headwater.nn.negatives import InBatch, Popularity, Sampler, Uniform, hardest
 
@@ -47,6 +46,18 @@ class ObjectiveConfig(Settings):
     """`hard` draws this many times `n_negatives`."""
 
 
+class ItemVectors(Protocol):
+    """The vectors of items that outputs are scored against."""
+
+    def __call__(self, items: Tensor) -> Tensor:
+        """(…, d) vectors of item codes (…)."""
+        ...
+
+    def table(self) -> Tensor:
+        """(items, d) the vectors of all items."""
+        ...
+
+
 class Objective:
     """Loss of outputs against positives; scores are inner products with the items' vectors.
 
@@ -73,7 +84,7 @@ class Objective:
         self,
         hidden: Tensor,
         positives: Tensor,
-        items: ItemEmbedding,
+        items: ItemVectors,
         *,
         generator: torch.Generator,
         batch_targets: Tensor,

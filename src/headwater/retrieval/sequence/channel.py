@@ -1,76 +1,34 @@
-"""What every sequence channel does around its network: fit, retrieve, explain, save, load."""
+"""What SASRec and BERT4Rec share: settings, inputs with an encoder, and the loss of every scored place."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Self, TypeVar
 
-import numpy as np
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from headwater.data.dataset import Dataset
-from headwater.data.queries import Queries
-from headwater.data.vocabulary import Vocabulary
-from headwater.errors import ConfigError
-from headwater.index.vector import VectorIndex
-from headwater.nn.batches import Batches, SequenceBatch
-from headwater.nn.checkpoint import Identity
-from headwater.nn.devices import numerics, open_fabric, resolve_device
+from headwater.nn.batches import SequenceBatch
 from headwater.nn.encoder import Encoder
-from headwater.nn.inputs import Catalogue, EventInputs, InputConfig
-from headwater.nn.objective import Objective, ObjectiveConfig
-from headwater.nn.sequences import Histories, Windows
-from headwater.nn.training import TrainingConfig, TrainingReport, config_identity, train
-from headwater.retrieval.artefact import load_artefact, save_artefact
-from headwater.retrieval.base import Candidates, ChannelSettings, Mask, Reason, Reasons
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-TOKENS_AT_ONCE = {"cpu": 1 << 14, "cuda": 1 << 19}
-"""Events encoded at a time when retrieving, by device: memory stays bounded whatever is asked."""
+from headwater.nn.inputs import Catalogue, EventInputs
+from headwater.nn.objective import Objective
+from headwater.nn.sequences import Windows
+from headwater.retrieval.learned import LearnedChannel, LearnedConfig, LearnedNetwork
 
 
-class SequenceConfig(ChannelSettings):
+class SequenceConfig(LearnedConfig):
     """Settings that all sequence channels share."""
-
-    length: int = Field(default=200, ge=2)
-    """Events read of a history: the latest ones; what is older is not seen. 50 does for short histories; ML-1M
-    (165 on average) gains up to 200."""
-
-    dimension: int = Field(default=128, ge=1)
-    """d, of items and hidden states (64..256); a multiple of `heads`."""
 
     layers: int = Field(default=3, ge=1)
     """Blocks (2..4)."""
 
     heads: int = Field(default=4, ge=1)
-    """Attention heads of each block (1..8)."""
+    """Attention heads of each block (1..8); they divide the dimension."""
 
     feed_forward: int = Field(default=4, ge=1)
     """Width of the inner layer in multiples of d; the paper has 1."""
 
     dropout: float = Field(default=0.4, ge=0, lt=1)
     """On inputs, attention and both halves of a block; the fewer the events, the more (0.2..0.5)."""
-
-    inputs: InputConfig = InputConfig()
-    """What is read of an event beside item and position."""
-
-    objective: ObjectiveConfig = ObjectiveConfig()
-    """What training minimises."""
-
-    training: TrainingConfig = TrainingConfig()
-    """How."""
-
-    search: Literal["auto", "exact", "ivf", "hnsw"] = "auto"
-    """How items are found; see `headwater.index.vector`."""
-
-    explained_events: int = Field(default=10, ge=1)
-    """Latest events that a reason can name: explaining encodes the history once without each of them."""
 
     @model_validator(mode="after")
     def _heads_divide_dimension(self) -> Self:
@@ -82,7 +40,7 @@ class SequenceConfig(ChannelSettings):
 C = TypeVar("C", bound=SequenceConfig)
 
 
-class SequenceNetwork(nn.Module, ABC):
+class SequenceNetwork(LearnedNetwork):
     """Inputs and an encoder; what they are asked, and with what they are trained, is the model's own.
 
     Parameters
@@ -111,268 +69,22 @@ class SequenceNetwork(nn.Module, ABC):
         """(b, w, d) outputs; their inner products with the items' vectors are scores."""
         return self.encoder(self.inputs(windows, is_hidden), windows.is_event)
 
-    @abstractmethod
-    def encode(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
-        """(b, d) the state that each history, of at least one event, leaves for the next item."""
-
-
-class Task(nn.Module):
-    """A network with its objective: called with a batch, gives its loss."""
-
-    def __init__(self, network: SequenceNetwork, objective: Objective) -> None:
-        super().__init__()
-        self.network = network
-        self._objective = objective
-
-    def forward(self, batch: SequenceBatch) -> Tensor:
-        """Mean loss of the whole batch's positives; this process's part of it, times the processes."""
-        outputs = self.network(batch.windows, batch.is_hidden)
-        loss = self._objective.loss(
-            outputs.flatten(0, 1)[batch.at],  # padding is not scored
+    def loss(self, batch: SequenceBatch, objective: Objective) -> Tensor:
+        """See `LearnedNetwork`; padding and places that are not asked are not scored."""
+        return objective.loss(
+            self(batch.windows, batch.is_hidden).flatten(0, 1)[batch.at],
             batch.targets,
-            self.network.inputs.items,
+            self.items,
             generator=batch.generator,
             batch_targets=batch.batch_targets,
             first=batch.first,
         )
-        return loss * (batch.n_processes / batch.n_positives)
-
-
-class SequenceChannel(ABC, Generic[C]):
-    """A channel over a network that reads histories. Inductive: no user needs to be known.
-
-    A history without a known item has no candidates. Scores are the network's logits.
-
-    Parameters
-    ----------
-    config : SequenceConfig
-    """
-
-    kind: ClassVar[str]
-    config_class: ClassVar[type[SequenceConfig]]
-
-    def __init__(self, config: C | None = None) -> None:
-        self.config: C = config or self.config_class()  # type: ignore[assignment,call-arg]
-        self.report: TrainingReport | None = None
-        self._network: SequenceNetwork | None = None
-        self._catalogue: Catalogue | None = None
-        self._fingerprint = ""
-        self._index: VectorIndex | None = None
 
     @property
-    def name(self) -> str:
-        return self.config.name
-
-    @property
-    def network(self) -> SequenceNetwork:
-        """The trained network; raises `ConfigError` before `fit` or `load`."""
-        if self._network is None:
-            raise ConfigError(f"{self.name} is not trained yet; call fit, or load an artefact")
-        return self._network
-
-    @abstractmethod
-    def _new_network(self, catalogue: Catalogue) -> SequenceNetwork: ...
-
-    @abstractmethod
-    def _batches(self, histories: Histories) -> Batches: ...
-
-    def fit(
-        self,
-        data: Dataset,
-        *,
-        validate: Callable[[Self], float] | None = None,
-        checkpoint: Path | None = None,
-        resume: bool = False,
-    ) -> Self:
-        """Train on all histories of `data`; `report` then says how it went.
-
-        Parameters
-        ----------
-        validate : callable, optional
-            Returns the figure that early stopping maximises; without it training runs all epochs.
-        checkpoint : Path, optional
-            Folder for checkpoints.
-        resume : bool
-            Go on from the checkpoint there, to the same result; begin anew where there is none.
-
-        Raises
-        ------
-        ConfigError
-            No user has two interactions; an input is asked that `data` does not have; see also `train`.
-        """
-        training = self.config.training
-        device = resolve_device(training.device)
-        with numerics(device, training.precision, is_deterministic=training.is_deterministic):
-            fabric = open_fabric(training.device, training.precision)
-            device = fabric.device
-            catalogue = Catalogue.of(data, self.config.inputs)
-            torch.manual_seed(training.seed)
-            network = self._new_network(catalogue)
-            if training.is_compiled:
-                network.encoder.compile()
-            self._adopt(network.to(device), catalogue, data.items.fingerprint())
-            histories = Histories.from_dataset(data, device)
-            identity = Identity(f"{self.kind}:{config_identity(self.config)}", self._fingerprint, data.checksum())
-            self.report = train(
-                fabric,
-                Task(network, Objective(self.config.objective, data.item_counts, device)),
-                self._batches(histories),
-                training,
-                identity,
-                validate=None if validate is None else lambda: self._validated(validate),
-                checkpoint=checkpoint,
-                resume=resume,
-            )
-        self._index = None
-        return self
-
-    def _validated(self, validate: Callable[[Self], float]) -> float:
-        self._index = None  # of weights that have moved since
-        return validate(self)
-
-    def _adopt(self, network: SequenceNetwork, catalogue: Catalogue, fingerprint: str) -> None:
-        self._network, self._catalogue, self._fingerprint, self._index = network, catalogue, fingerprint, None
-
-    @torch.inference_mode()
-    def encode(self, queries: Queries) -> tuple[NDArray[np.int64], Tensor]:
-        """States of the queries that have a known item.
-
-        Returns
-        -------
-        rows : (m,) int64
-            Those queries.
-        states : (m, d)
-            On the network's device.
-        """
-        items = self.network.inputs.items
-        histories = Histories.from_queries(queries, items.n_items, items.own.device)
-        rows = np.flatnonzero(histories.lengths)
-        widest = int(np.minimum(histories.lengths, self.config.length).max(initial=1))
-        size = max(1, TOKENS_AT_ONCE.get(items.own.device.type, 1 << 14) // widest)
-        states = [self.network.encode(histories, rows[at : at + size]) for at in range(0, len(rows), size)]
-        empty = torch.zeros(0, self.config.dimension, device=items.own.device)
-        return rows, torch.cat([empty, *states])
-
-    @torch.inference_mode()
-    def retrieve(self, queries: Queries, k: int, *, allowed: Mask | None = None) -> Candidates:
-        """The k items that the network expects next. Raises `ValueError` where k is not positive."""
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}")
-        if self._index is None:
-            self._index = VectorIndex(self.network.inputs.items.table(), method=self.config.search)
-        rows, states = self.encode(queries)
-        if not len(rows):
-            return Candidates.empty(self.name, len(queries))
-        found = self._index.search(states, k, allowed=None if allowed is None else _rows_of(allowed, rows))
-        return Candidates.single(self.name, len(queries), rows[found.rows], found.items, found.scores)
-
-    @torch.inference_mode()
-    def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
-        """The events that a candidate owes its score to: how far it falls when the history is read without each.
-
-        Leave-one-out over the `explained_events` latest events, so a reason is a counterfactual of the network
-        itself and not a guess from attention. A trigger's share is its fall over the sum of all falls; events
-        whose absence raises the score are left out. Where no event's absence lowers it, the reason has no trigger.
-        Meant for the few final candidates: it encodes each of their histories that often.
-        """
-        reasons: Reasons = [() for _ in range(len(candidates))]
-        mine = np.flatnonzero(candidates.found_by(self.name))
-        if not len(mine):
-            return reasons
-        rows, row_of = np.unique(candidates.rows[mine], return_inverse=True)
-        variants, triggers, starts = without_each(queries, rows, self.network.inputs.items.n_items, self.config)
-        kept, states = self.encode(variants)
-        vectors = self.network.inputs.items.table()
-        whole = torch.zeros(len(variants), states.shape[1], device=states.device)
-        whole[torch.from_numpy(kept).to(states.device)] = states
-        for at, row in zip(mine.tolist(), row_of.tolist(), strict=True):
-            scores = (whole[starts[row] : starts[row + 1]] @ vectors[int(candidates.items[at])]).double().cpu().numpy()
-            falls: dict[int, float] = {}
-            for trigger, fall in zip(triggers[row], (scores[0] - scores[1:]).tolist(), strict=True):
-                falls[trigger] = falls.get(trigger, 0.0) + fall
-            total = sum(fall for fall in falls.values() if fall > 0)
-            found = [Reason(self.name, fall / total, trigger) for trigger, fall in falls.items() if fall > 0]
-            found.sort(key=lambda reason: -reason.share)
-            reasons[at] = tuple(found) or (Reason(self.name),)
-        return reasons
-
-    def save(self, path: Path) -> None:
-        """Write the artefact folder `path`; see `save_artefact`."""
-        weights = self.network.state_dict()
-        tensors = {f"network.{name}": weight.detach().cpu().numpy() for name, weight in weights.items()}
-        if self._catalogue is not None:
-            tensors |= self._catalogue.tensors()
-        save_artefact(path, kind=self.kind, config=self.config, vocabulary=self._fingerprint, tensors=tensors)
-
-    @classmethod
-    def load(cls, path: Path, vocabulary: Vocabulary) -> Self:
-        """Read what `save` wrote; see `load_artefact` for what is refused. Uses a GPU where there is one."""
-        config, tensors, n_items = load_artefact(path, vocabulary, kind=cls.kind, config=cls.config_class)
-        channel = cls(config)  # type: ignore[arg-type]
-        catalogue = Catalogue.restore(n_items, config.inputs, tensors)
-        with torch.random.fork_rng(devices=[]):
-            network = channel._new_network(catalogue)
-        weights = {
-            name.removeprefix("network."): torch.from_numpy(np.array(tensor))
-            for name, tensor in tensors.items()
-            if name.startswith("network.")
-        }
-        network.load_state_dict(weights)
-        device = resolve_device("cpu" if config.training.device == "cpu" else "auto")
-        channel._adopt(network.eval().to(device), catalogue, vocabulary.fingerprint(n_items))
-        return channel
+    def core(self) -> nn.Module:
+        """The encoder: the inputs are gathers, which nothing makes faster."""
+        return self.encoder
 
 
-def without_each(
-    queries: Queries, rows: NDArray[np.integer], n_items: int, config: SequenceConfig
-) -> tuple[Queries, list[list[int]], NDArray[np.int64]]:
-    """Each row's window, then the window without each of its latest events.
-
-    Returns
-    -------
-    variants : Queries
-        Row r's are starts[r]:starts[r + 1], the whole window first.
-    triggers : list of lists of int
-        The item left out of each variant but the first.
-    starts : (rows + 1,) int64
-    """
-    owners: list[NDArray[np.int64]] = []
-    triggers: list[list[int]] = []
-    sources: list[int] = []
-    for row in rows.tolist():
-        events = np.arange(int(queries.offsets[row]), int(queries.offsets[row + 1]))
-        events = events[(queries.items[events] >= 0) & (queries.items[events] < n_items)][-config.length :]
-        dropped = range(len(events) - 1, max(-1, len(events) - 1 - config.explained_events), -1)
-        owners += [events, *(np.delete(events, at) for at in dropped)]
-        triggers.append([int(queries.items[events[at]]) for at in dropped])
-        sources += [row] * (1 + len(triggers[-1]))
-    at = np.concatenate([np.zeros(0, np.int64), *owners])
-    variants = Queries(
-        users=queries.users[sources],
-        user_keys=queries.user_keys[sources],
-        offsets=np.concatenate([[0], np.cumsum([len(events) for events in owners])]).astype(np.int64),
-        items=queries.items[at],
-        times=queries.times[at],
-        behaviours=queries.behaviours[at],
-        request_times=queries.request_times[sources],
-        scenarios=tuple(queries.scenarios[row] for row in sources),
-        ratings=None if queries.ratings is None else queries.ratings[at],
-    )
-    starts = np.concatenate([[0], np.cumsum([1 + len(listed) for listed in triggers])]).astype(np.int64)
-    return variants, triggers, starts
-
-
-def _rows_of(allowed: Mask, rows: NDArray[np.int64]) -> Mask:
-    """The mask of some of its rows, ascending."""
-    if len(rows) == len(allowed):
-        return allowed
-    sizes = np.diff(allowed.offsets)
-    is_kept = np.zeros(len(allowed), bool)
-    is_kept[rows] = True
-    begin, end = allowed.offsets[0], allowed.offsets[-1]
-    return Mask(
-        np.concatenate([[0], np.cumsum(sizes[rows])]).astype(np.int64),
-        allowed.items[begin:end][np.repeat(is_kept, sizes)],
-        allowed.is_allowlist,
-        allowed.catalogue,
-    )
+class SequenceChannel(LearnedChannel[C]):
+    """A channel over a `SequenceNetwork`; see `LearnedChannel` for what it does."""
