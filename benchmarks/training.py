@@ -1,0 +1,230 @@
+"""SASRec here, in RecTools and in RecBole, in one run: seconds to one validation NDCG@10, throughput, memory.
+
+    python benchmarks/training.py --preset cpu --recbole-python A/bin/python --rectools-python B/bin/python
+    python benchmarks/training.py --preset gpu --packed ml-1m.npz --recbole-python ... --rectools-python ...
+
+`cpu` wants `headwater data get ml-100k` first and takes some minutes, `gpu` wants ml-1m. Each system runs alone, one
+after the other, in a process of its own and in its own environment; docs/training.md says how to make those, and what
+could not be made equal. A peer whose Python is not given is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+RUNS = Path(__file__).parent / "training_runs"
+RESULTS = Path("docs/results/benchmark-training.json")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "dataset": "ml-100k",
+        "length": 50,
+        "dimension": 64,
+        "layers": 2,
+        "heads": 2,
+        "dropout": 0.2,
+        "learning_rate": 1e-3,
+        "batch_size": 128,
+        "recbole_batch_size": 128,
+        "target": 0.08,
+        "seconds": 150.0,
+        "device": "cpu",
+    },
+    "gpu": {
+        "dataset": "ml-1m",
+        "length": 200,
+        "dimension": 128,
+        "layers": 2,
+        "heads": 4,
+        "dropout": 0.2,
+        "learning_rate": 1e-3,
+        "batch_size": 128,
+        "recbole_batch_size": 2048,
+        "target": 0.16,
+        "seconds": 420.0,
+        "device": "cuda",
+    },
+}
+"""RecBole trains one position of a sequence where the others train all, so its batch is chosen apart: of 128, 512 and
+its default 2,048 the first reached a figure soonest on the CPU; a GPU is idle with it."""
+
+SYSTEMS = {"headwater": "Headwater", "rectools": "RecTools", "recbole": "RecBole"}
+
+
+def run(system: str, python: str, settings: dict[str, Any], folder: Path) -> dict[str, Any] | None:
+    """Start one system's script in its own environment and folder; its figures, or None where it failed."""
+    here = folder / system
+    here.mkdir()
+    output = here / "figures.json"
+    (here / "settings.json").write_text(json.dumps(settings | {"output": str(output)}))
+    threads = str(settings["threads"])
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    with (here / "log").open("w+") as log:
+        code = subprocess.run(
+            [python, str(RUNS / f"{system}_run.py"), str(here / "settings.json")],
+            cwd=here,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ).returncode
+        if code:
+            log.seek(0)
+            print("".join(log.readlines()[-20:]), file=sys.stderr)
+            print(f"{SYSTEMS[system]} ended with status {code}; its last lines are above", file=sys.stderr)
+            return None
+    figures = json.loads(output.read_text())
+    for path in ("packed", "output"):
+        del figures["settings"][path]
+    return figures
+
+
+def pack_dataset(name: str, path: Path) -> None:
+    """Pack one of the data sets in Headwater's home."""
+    from headwater.data.catalogue import load
+    from headwater.data.packed import pack
+
+    pack(load(name), path)
+
+
+def describe(packed: Path) -> dict[str, Any]:
+    """What the packed data set holds."""
+    from headwater.data.packed import unpack
+
+    data = unpack(packed)
+    return {
+        "name": data.name,
+        "checksum": data.checksum(),
+        "users": len(data.users),
+        "items": len(data.items),
+        "interactions": len(data),
+    }
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def print_table(results: dict[str, dict[str, Any]], target: float) -> None:
+    """One row for each system, as the docs show it."""
+    print(
+        f"| system | s to NDCG@10 ≥ {target:g} | best NDCG@10 | passes/s | positives/s | prepare s "
+        "| evaluate s, own | evaluate s, shared | peak GiB | peak GPU GiB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for system, figures in results.items():
+        reached = figures["seconds_to_target"]
+        gpu = figures["peak_gpu"]
+        cells = [
+            f"not in {figures['seconds_trained']:.0f}" if reached is None else f"{reached:.1f}",
+            f"{figures['best_ndcg@10']:.4f}",
+            f"{figures['passes_per_second']:,.0f}",
+            f"{figures['positives_per_second']:,.0f}",
+            f"{figures['prepare_seconds']:.1f}",
+            f"{figures['own_evaluation']['seconds']:.3f}",
+            f"{figures['shared_evaluation']['seconds']:.3f}",
+            f"{figures['peak_resident'] / 2**30:.2f}",
+            "-" if gpu is None else f"{gpu / 2**30:.2f}",
+        ]
+        print(f"| {SYSTEMS[system]} | " + " | ".join(cells) + " |")
+
+
+def print_ratios(results: dict[str, dict[str, Any]]) -> None:
+    """How many times longer the peers take than Headwater does."""
+    ours = results.get("headwater")
+    if ours is None:
+        return
+    for system, figures in results.items():
+        if system == "headwater":
+            continue
+        said = f"evaluation {figures['own_evaluation']['seconds'] / ours['own_evaluation']['seconds']:.1f}x"
+        if ours["seconds_to_target"] is not None:
+            ratio = figures["seconds_trained"] / ours["seconds_to_target"]
+            said = f"time to target {'more than ' if figures['seconds_to_target'] is None else ''}{ratio:.1f}x, {said}"
+        print(f"{SYSTEMS[system]} to Headwater: {said}")
+
+
+def save(path: Path, preset: str, document: dict[str, Any]) -> None:
+    """Put the run beside those of the other presets."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept | {preset: document}, indent=1, sort_keys=True) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="cpu")
+    parser.add_argument("--packed", type=Path, help="a packed data set in place of the preset's")
+    parser.add_argument("--recbole-python", metavar="PATH", help="Python with recbole 1.2.1")
+    parser.add_argument("--rectools-python", metavar="PATH", help="Python with rectools[torch] 0.19")
+    parser.add_argument("--threads", type=int, default=1, help="of each system, on the CPU")
+    parser.add_argument("--seed", type=int, default=0)
+    for name in ("target", "seconds", "dropout"):
+        parser.add_argument(f"--{name}", type=float, help="in place of the preset's")
+    for name in ("batch-size", "recbole-batch-size"):
+        parser.add_argument(f"--{name}", type=int, help="in place of the preset's")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON to add the run to")
+    return parser.parse_args()
+
+
+def main() -> int:
+    chosen = parse()
+    settings = dict(PRESETS[chosen.preset])
+    dataset = settings.pop("dataset")
+    for name in ("target", "seconds", "dropout", "batch_size", "recbole_batch_size"):
+        value = getattr(chosen, name)
+        settings[name] = settings[name] if value is None else value
+    settings |= {"threads": chosen.threads, "seed": chosen.seed}
+    pythons = {
+        "headwater": sys.executable,
+        "rectools": chosen.rectools_python,
+        "recbole": chosen.recbole_python,
+    }
+    # A virtual environment is found by the path of its link to Python, so links are not followed.
+    asked = {system: os.path.abspath(python) for system, python in pythons.items() if python}
+    results = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        packed = Path(temporary) / "data.npz" if chosen.packed is None else chosen.packed.resolve()
+        if chosen.packed is None:
+            pack_dataset(dataset, packed)
+        data = describe(packed)
+        print(
+            f"{data['name']}: {data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
+        )
+        for system, python in asked.items():
+            print(f"{SYSTEMS[system]} ...", file=sys.stderr, flush=True)
+            figures = run(system, python, settings | {"packed": str(packed)}, Path(temporary))
+            if figures is not None:
+                results[system] = figures
+    print_table(results, settings["target"])
+    print_ratios(results)
+    machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()}
+    document = {
+        "preset": chosen.preset,
+        "date": date.today().isoformat(),
+        "machine": machine,
+        "data": data,
+        "settings": settings,
+        "systems": results,
+    }
+    save(chosen.results, chosen.preset, document)
+    print(f"the same with every curve: {chosen.results}")
+    return 0 if len(results) == len(asked) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
