@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -59,9 +59,14 @@ def numerics(device: torch.device, precision: Precision, *, is_deterministic: bo
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     torch.use_deterministic_algorithms(is_deterministic)
+    # Filling fresh memory is for finding reads of it; nothing here reads what it has not written.
+    switches: Any = torch.utils.deterministic
+    is_filling = switches.fill_uninitialized_memory
+    switches.fill_uninitialized_memory = False
     try:
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
             yield
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.use_deterministic_algorithms(before[1])
+        switches.fill_uninitialized_memory = is_filling

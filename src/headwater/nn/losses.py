@@ -51,10 +51,13 @@ class _FullSoftmax(torch.autograd.Function):
                 wanted = positives[start : start + rows]
                 at = torch.arange(len(wanted), device=wanted.device)
                 logits = (part @ items.T).to(exact)
-                normaliser = logits.logsumexp(1)
-                total += (normaliser - logits[at, wanted]).sum()
-                # From here on `logits` holds the gradient: softmax minus the one-hot target.
-                logits.sub_(normaliser[:, None]).exp_()
+                # In place from here on: the logits are most of the traffic. They end as the gradient, softmax
+                # minus the one-hot target.
+                logits -= logits.amax(1, keepdim=True)
+                wanted_logits = logits[at, wanted]
+                normaliser = logits.exp_().sum(1)
+                total += (normaliser.log() - wanted_logits).sum()
+                logits *= normaliser.reciprocal()[:, None]
                 logits[at, wanted] -= 1
                 slopes = logits.to(product)
                 hidden_gradient[start : start + rows] = slopes @ items
