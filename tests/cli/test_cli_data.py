@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from headwater.cli.data import data_app
 from headwater.data.catalogue import load
+from headwater.data.packed import unpack
 from headwater.errors import ConfigError, DatasetUnavailable, SchemaError
 
 SHOP = "customer,sku,at,did\n" + "".join(
@@ -83,9 +84,18 @@ def test_events_without_a_clock_and_without_ratings_are_taken_when_said_so(run, 
     assert load("list", tmp_path / "h").time_unit == "position"
 
 
-@pytest.mark.parametrize("verb", ["get", "import", "describe", "check"])
+def test_a_data_set_is_packed_into_one_file(run, tmp_path: Path) -> None:
+    run(f"import shop.csv {MAPPING} --home h")
+    done = run("pack shop shop.npz --home h")
+    dataset = load("shop", tmp_path / "h")
+    assert "12 interactions in shop.npz" in done.output
+    assert dataset.checksum() in done.output
+    assert unpack(tmp_path / "shop.npz").checksum() == dataset.checksum()
+
+
+@pytest.mark.parametrize("verb", ["get", "import", "describe", "check", "pack"])
 def test_help_teaches_by_example(verb: str, run) -> None:
     shown = run(f"{verb} --help")
     assert shown.exit_code == 0
     assert f"headwater data {verb} " in shown.output
-    assert verb == "get" or "(default: user_id)" in shown.output
+    assert verb in ("get", "pack") or "(default: user_id)" in shown.output

@@ -1,4 +1,4 @@
-"""`headwater data get | import | describe | check`."""
+"""`headwater data get | import | describe | check | pack`."""
 
 from __future__ import annotations
 
@@ -229,6 +229,31 @@ def check_(
     print_report(console, report)
     if report.has_errors:
         raise typer.Exit(1)
+
+
+@data_app.command("pack")
+def pack_(
+    data: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A known name or a data set's folder.")],
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="The .npz to write; an older one is replaced.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Write a data set into one compressed file, for training on a machine without polars.
+
+    Example: headwater data pack ml-1m ml-1m.npz
+    """
+    from headwater.data.catalogue import load
+    from headwater.data.packed import pack
+
+    console = Console()
+    with console.status(f"packing {data}"):
+        dataset = load(data, home)
+        pack(dataset, to)
+    console.print(
+        f"{dataset.name}: {len(dataset):,} interactions in {to} ({to.stat().st_size / 1e6:.1f} MB), "
+        f"checksum {dataset.checksum()}",
+        highlight=False,
+        markup=False,
+    )
 
 
 def _mapping(
