@@ -240,3 +240,20 @@ class TrainedChannelContract(ChannelContract):
         path.unlink()
         with pytest.raises(ArtefactError, match=name):
             type(channel).load(path.parent, data.items)
+
+
+class LearnedChannelContract(TrainedChannelContract):
+    """Over a network. One sentence is weaker: products of another shape may round the last bits otherwise."""
+
+    def test_a_batch_answers_as_its_queries_do_one_by_one(self, channel: Any, queries: Queries) -> None:
+        allowed = Mask.seen(queries)
+        alone = Candidates.stack(
+            [
+                (row, channel.retrieve(queries.slice(row, row + 1), 9, allowed=allowed.slice(row, row + 1)))
+                for row in range(len(queries))
+            ]
+        )
+        together = channel.retrieve(queries, 9, allowed=allowed)
+        np.testing.assert_array_equal(alone.rows, together.rows)
+        np.testing.assert_array_equal(alone.items, together.items)
+        np.testing.assert_allclose(alone.scores, together.scores, atol=1e-5)

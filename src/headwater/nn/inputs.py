@@ -199,8 +199,8 @@ class EventInputs(nn.Module):
     catalogue : Catalogue
     inputs : InputConfig
     dimension : int
-    length : int
-        Positions.
+    length : int, or None
+        Positions; None where the order of events is not to be read.
     dropout : float
     is_cloze : bool
         Whether items can be hidden: then one more vector stands for a hidden item, and `request_time` shows the
@@ -215,7 +215,7 @@ class EventInputs(nn.Module):
         catalogue: Catalogue,
         inputs: InputConfig,
         dimension: int,
-        length: int,
+        length: int | None,
         dropout: float,
         *,
         is_cloze: bool = False,
@@ -223,7 +223,7 @@ class EventInputs(nn.Module):
         super().__init__()
         self.config = inputs
         self.items = ItemEmbedding(catalogue, dimension)
-        self.positions = _embedding(length, dimension)
+        self.positions = None if length is None else _embedding(length, dimension)
         self.hidden = nn.Parameter(torch.randn(dimension) * EMBEDDING_STD) if is_cloze else None
         self.ratings = _embedding(len(catalogue.rating_borders) + 2, dimension) if inputs.ratings else None
         has_gaps = inputs.gaps or (is_cloze and inputs.request_time)
@@ -240,7 +240,8 @@ class EventInputs(nn.Module):
         vectors = self.items(windows.items)
         if is_hidden is not None and self.hidden is not None:
             vectors = torch.where(is_hidden[..., None], self.hidden, vectors)
-        vectors = vectors + self.positions(windows.positions)
+        if self.positions is not None:
+            vectors = vectors + self.positions(windows.positions)
         if self.ratings is not None:
             vectors = vectors + self.ratings(self._rating_levels(windows, is_hidden))
         if self.gaps is not None and windows.gaps is not None:

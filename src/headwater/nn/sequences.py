@@ -132,11 +132,34 @@ class Histories(NamedTuple):
         at = self._places(windows, np.minimum(self.lengths[rows] - 1, length))
         return windows, at, self.items[index.reshape(-1)[at] + 1].long()
 
-    def _cut(self, rows: NDArray[np.int64], length: int, skip: int, times: bool) -> tuple[Windows, Tensor]:
+    def prefix_windows(
+        self, rows: NDArray[np.int64], ends: NDArray[np.int64], length: int, *, times: bool = False
+    ) -> tuple[Windows, Tensor]:
+        """Windows of the first events of each row, and what followed: one training example a row.
+
+        Parameters
+        ----------
+        rows : (b,) int64
+        ends : (b,) int64
+            Events before the target, 1 .. length of the row - 1; the latest `length` of them are read.
+
+        Returns
+        -------
+        windows : Windows
+        targets : (b,) int64
+            The item of event `ends` of each row, counted from 0.
+        """
+        windows, index = self._cut(rows, length, self.lengths[rows] - ends, times)
+        last = index.gather(1, windows.counts[:, None] - 1)[:, 0]
+        return windows, self.items[last + 1].long()
+
+    def _cut(
+        self, rows: NDArray[np.int64], length: int, skip: int | NDArray[np.int64], times: bool
+    ) -> tuple[Windows, Tensor]:
         width = int(np.minimum(self.lengths[rows] - skip, length).max(initial=1))
         row = _to_device(rows, self.device)
         begin, end = self.offsets[row], self.offsets[row + 1]
-        stop = end - skip
+        stop = end - (skip if isinstance(skip, int) else _to_device(skip, self.device))
         start = torch.maximum(stop - length, begin)
         index = start[:, None] + torch.arange(width, device=self.device)
         is_event = index < stop[:, None]

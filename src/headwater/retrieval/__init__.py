@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 CHANNELS = {
     "bert4rec": "headwater.retrieval.sequence.bert4rec:BERT4Rec",
+    "bst": "headwater.retrieval.towers.bst:BST",
+    "comirec": "headwater.retrieval.towers.comirec:ComiRec",
+    "dssm": "headwater.retrieval.towers.dssm:DSSM",
     "itemcf": "headwater.retrieval.classic.itemcf:ItemCF",
+    "mind": "headwater.retrieval.towers.mind:MIND",
     "popular": "headwater.retrieval.classic.popular:Popular",
     "sasrec": "headwater.retrieval.sequence.sasrec:SASRec",
+    "youtube_dnn": "headwater.retrieval.towers.youtube_dnn:YoutubeDNN",
 }
 """Kind of a trained channel -> where its class stands; imported when it is asked for."""
 

@@ -1,0 +1,73 @@
+"""What MIND and ComiRec share: several vectors of one user, and the interest that a candidate comes from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from headwater.data.queries import Queries
+from headwater.nn.sequences import Histories, Windows
+from headwater.retrieval.base import Candidates, Reason, Reasons
+from headwater.retrieval.towers.channel import TowerChannel, TowerConfig, TowerNetwork
+
+
+class InterestConfig(TowerConfig):
+    """Settings of channels that give a user several vectors."""
+
+    interests: int = Field(default=4, ge=1)
+    """K, vectors of a user at most (2..8)."""
+
+
+C = TypeVar("C", bound=InterestConfig)
+
+
+class InterestNetwork(TowerNetwork):
+    """Gives (b, K, d), K vectors of each user. Where a user has fewer, the first one stands in for the rest.
+
+    An item's score is its best over the vectors, which a repeated one leaves as it is.
+    """
+
+    @abstractmethod
+    def parts(self, windows: Windows, items: Tensor) -> Tensor:
+        """(b, w) what each event adds to the interest that gives (b,) `items` their score; 0 in padding."""
+
+
+class InterestChannel(TowerChannel[C]):
+    """A channel over an `InterestNetwork`."""
+
+    @torch.inference_mode()
+    def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
+        """The interest that found the candidate, as the events that it is made of.
+
+        A trigger's share is what its events add, over all that add something; see the network's `parts` for what is
+        added up. Events that take away are left out; where none adds, the reason has no trigger.
+        """
+        reasons: Reasons = [() for _ in range(len(candidates))]
+        mine = np.flatnonzero(candidates.found_by(self.name))
+        network = cast("InterestNetwork", self.network)
+        known = network.inputs.items
+        histories = Histories.from_queries(queries, known.n_items, known.own.device)
+        mine = mine[histories.lengths[candidates.rows[mine]] > 0]
+        if not len(mine):
+            return reasons
+        windows = histories.windows(
+            candidates.rows[mine].astype(np.int64), self.config.length, times=self.config.inputs.reads_times
+        )
+        items = torch.from_numpy(candidates.items[mine].astype(np.int64)).to(known.own.device)
+        parts = network.parts(windows, items).double().cpu().numpy()
+        events = windows.items.cpu().numpy()
+        for at, adds, triggers in zip(mine.tolist(), parts, events, strict=True):
+            of: dict[int, float] = {}
+            for trigger, added in zip(triggers.tolist(), adds.tolist(), strict=True):
+                if added > 0:
+                    of[trigger] = of.get(trigger, 0.0) + added
+            total = sum(of.values())
+            found = [Reason(self.name, added / total, trigger) for trigger, added in of.items()]
+            found.sort(key=lambda reason: -reason.share)
+            reasons[at] = tuple(found) or (Reason(self.name),)
+        return reasons
