@@ -42,7 +42,7 @@ def in_process(home: Home, users: list[int], k: int) -> dict[str, float]:
     return percentiles(seconds) | {"answers_per_s": round(len(users) / elapsed)}
 
 
-def over_http(client, users: list[int], k: int, clients: int) -> dict[str, float]:  # noqa: ANN001
+def over_http(client, users: list[int], k: int, clients: int) -> dict[str, float]:
     """`clients` threads that ask one request after another."""
     seconds: list[float] = []
 
@@ -75,7 +75,9 @@ def main() -> None:
     figures = {"in process": in_process(home, users, arguments.k)}
     with running(home) as client:
         for clients in (1, 8):
-            figures[f"HTTP, {clients} client{'s' if clients > 1 else ''}"] = over_http(client, users, arguments.k, clients)
+            figures[f"HTTP, {clients} client{'s' if clients > 1 else ''}"] = over_http(
+                client, users, arguments.k, clients
+            )
     table = Table("", "p50 ms", "p99 ms", "answers/s", title=f"{arguments.requests} requests, k {arguments.k}")
     for name, found in figures.items():
         table.add_row(name, f"{found['p50_ms']:.2f}", f"{found['p99_ms']:.2f}", f"{found['answers_per_s']:,}")

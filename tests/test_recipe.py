@@ -10,6 +10,9 @@ from headwater.recipe import load_recipe
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 
 
+GOOD = "dataset = 'x'\n[[channels]]\nkind = 'itemcf'\n"
+
+
 def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "recipe.toml"
     path.write_text(text, encoding="utf-8")
@@ -27,18 +30,18 @@ def test_every_recipe_of_the_project_reads(path: Path) -> None:
     ("text", "says"),
     [
         ("", r"needs at least one \[\[channels\]\]"),
-        ("dataset = 'x'\n[[channels]]\nkind = 'itemcf'\nneigbours = 5", r"channels\[0\]: unknown key 'neigbours'; did you mean 'neighbours'"),
+        (GOOD + "neigbours = 5", r"channels\[0\]: unknown key 'neigbours'; did you mean 'neighbours'"),
         ("dataset = 'x'\n[[channels]]\nkind = 'itemfc'", r"channels\[0\].kind: .*did you mean 'itemcf'"),
         ("dataset = 'x'\n[[channels]]\nneighbours = 5", r"channels\[0\]: needs a `kind`"),
-        ("dataset = 'x'\n[[channels]]\nkind = 'itemcf'\nneighbours = 'many'", r"channels\[0\]: neighbours: .*integer"),
-        ("dataset = 'x'\n[[channels]]\nkind = 'itemcf'\n[[channels]]\nkind = 'itemcf'", "two channels are named 'itemcf'"),
+        (GOOD + "neighbours = 'many'", r"channels\[0\]: neighbours: .*integer"),
+        (GOOD + "[[channels]]\nkind = 'itemcf'", "two channels are named 'itemcf'"),
         ("dataset = 'x'\n[channels]\nkind = 'itemcf'", r"channels must be tables: \[\[channels\]\]"),
         ("[[channels]]\nkind = 'itemcf'", "dataset: field required"),
         ("datset = 'x'\n[[channels]]\nkind = 'itemcf'", "unknown key 'datset'; did you mean 'dataset'"),
-        ("dataset = 'x'\n[[channels]]\nkind = 'itemcf'\n[merge]\nweights = { itemfc = 1 }", "merge.weights names 'itemfc'"),
-        ("dataset = 'x'\n[[channels]]\nkind = 'itemcf'\n[split]\nkind = 'random'", "split.kind"),
-        ("dataset = 'x'\n[[channels]]\nkind = 'itemcf'\n[evaluate]\nks = []", "evaluate.ks"),
-        ("dataset = 'x'\n[[channels]]\nkind = 'itemcf'\n[evaluate]\nks = [0]", "evaluate.ks"),
+        (GOOD + "[merge]\nweights = { itemfc = 1 }", "merge.weights names 'itemfc'"),
+        (GOOD + "[split]\nkind = 'random'", "split.kind"),
+        (GOOD + "[evaluate]\nks = []", "evaluate.ks"),
+        (GOOD + "[evaluate]\nks = [0]", "evaluate.ks"),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_with_its_key(tmp_path: Path, text: str, says: str) -> None:

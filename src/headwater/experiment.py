@@ -72,6 +72,7 @@ class Table:
             f"{self.recipe.split.kind}, {self.part} part, {first.full.n_queries:,} queries; {first.full.protocol}"
             + (f"; beside it {first.sampled.protocol}" if first.sampled else ""),
             f"ties in time: {first.full.time_tie_rule}; ties in score: {first.full.score_tie_rule}",
+            f"headwater {first.full.headwater}, commit {commit_id()}, config {config_hash(self.recipe)}",
         ]
         spent = first.retrieving
         said.append(f"p50, p99: ms to retrieve {spent.k} candidates, one query at a time, {spent.n} queries")

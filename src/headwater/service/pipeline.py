@@ -167,6 +167,7 @@ class Pipeline:
                 if channel.name in page.channels_at(at):
                     shown = reasons[:REASONS_SHOWN]
                     why[at].extend(say_why(self.release, reason, hydrated.on_view) for reason in shown)
+        codes: list[int] = page.items.tolist()
         ids = self.release.items.decode(page.items)
         names = self.release.category_names
         return [
@@ -178,7 +179,7 @@ class Pipeline:
                 channels=list(page.channels_at(at)),
                 why=why[at],
             )
-            for at, code in enumerate(page.items)
+            for at, code in enumerate(codes)
         ]
 
     def side_effect(self, hydrated: Hydrated, ranked: Candidates) -> None:
@@ -186,8 +187,8 @@ class Pipeline:
         if self.log is None or not len(ranked):
             return
         request = hydrated.request
-        keys = self.release.items.keys[ranked.items].tolist()
-        categories = self.release.categories[ranked.items].tolist()
+        keys: list[int] = self.release.items.keys[ranked.items].tolist()
+        categories: list[int] = self.release.categories[ranked.items].tolist()
         self.log.append(
             Visit(
                 request_id=hydrated.request_id,
