@@ -31,7 +31,7 @@ class VectorIndex:
         `ivf` looks into the `effort` of 4·√items lists that lie nearest; `hnsw` walks a graph with a beam of
         `effort`.
     effort : int, optional
-        More finds more and takes longer; `recall_against_exact` says how much is missed. By default an eighth of
+        More finds more and takes longer; `recall_against_exact` says how much is missed. By default a sixteenth of
         the lists, or a beam of 256.
     """
 
@@ -107,7 +107,7 @@ class VectorIndex:
         if self.method == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(self._effort or 256, depth))
         lists = self._ann.nlist
-        return faiss.SearchParametersIVF(sel=selector, nprobe=min(self._effort or max(1, lists // 8), lists))
+        return faiss.SearchParametersIVF(sel=selector, nprobe=min(self._effort or max(1, lists // 16), lists))
 
     def _approximate(self, queries: Tensor, k: int, allowed: Allowed | None, has_vector: Tensor | None) -> Found:
         n, v, d = queries.shape
