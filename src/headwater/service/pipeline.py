@@ -170,11 +170,12 @@ class Pipeline:
         codes: list[int] = page.items.tolist()
         ids = self.release.items.decode(page.items)
         names = self.release.category_names
+        categories: list[int] = self.release.categories[page.items].tolist()
         return [
             AnsweredItem(
                 item=ids[at],
                 title=self.release.titles[code],
-                category=names[self.release.categories[code]],
+                category=names[categories[at]],
                 score=round(float(page.scores[at]), 6),
                 channels=list(page.channels_at(at)),
                 why=why[at],
