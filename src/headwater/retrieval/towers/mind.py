@@ -60,7 +60,7 @@ class MINDNetwork(InterestNetwork):
 
     def forward(self, windows: Windows) -> Tensor:
         """(b, K, d) V_u; see `InterestNetwork`."""
-        _, capsules, _ = self._routed(windows)
+        _, capsules, _ = self.routed(windows)
         vectors = self.tower(squash(capsules))
         return torch.where(self._has_interest(windows)[..., None], vectors, vectors[:, :1])
 
@@ -73,7 +73,7 @@ class MINDNetwork(InterestNetwork):
 
     def parts(self, windows: Windows, items: Tensor) -> Tensor:
         """w_ij S e_i along z_j, of the interest j that the item is nearest to: over the events they sum to |z_j|."""
-        votes, capsules, weights = self._routed(windows)
+        votes, capsules, weights = self.routed(windows)
         products = torch.einsum("bkd,bd->bk", self(windows), self.items(items))
         best = products.masked_fill(~self._has_interest(windows), -torch.inf).argmax(1)
         row = torch.arange(len(best), device=best.device)
@@ -85,7 +85,8 @@ class MINDNetwork(InterestNetwork):
         interests = torch.arange(self.logits.shape[1], device=windows.counts.device)
         return (interests == 0) | (2 ** (interests + 1) <= windows.counts[:, None])
 
-    def _routed(self, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+    def routed(self, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+        """Votes (b, w, d), capsules (b, K, d) and weights (b, w, K); see `route`."""
         votes = self.bilinear(self.inputs(windows))
         capsules, weights = route(
             votes, self.logits[windows.items], windows.is_event, self._has_interest(windows), self.iterations
