@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fit_packed
 import numpy as np
 import pytest
 import torch
@@ -26,7 +27,7 @@ from headwater.nn.training import TrainingConfig, TrainingReport, config_identit
 from headwater.retrieval.sequence.sasrec import SASRecConfig
 
 IDENTITY = Identity("settings", "3:integer:abc", "data")
-PROGRAM = Path(__file__).with_name("fit_packed.py")
+PROGRAM = Path(fit_packed.__file__)
 
 
 @pytest.fixture(autouse=True)
@@ -350,7 +351,7 @@ def test_a_killed_process_is_resumed_to_the_same_bits(marketplace: Dataset, tmp_
     assert not (killed / "curve.json").exists()
 
     run(sys.executable, str(PROGRAM), str(killed))
-    run(sys.executable, str(PROGRAM), str(whole))
+    fit_packed.main(whole)
     assert (killed / "curve.json").read_text() == (whole / "curve.json").read_text()
     saved = [(folder / "channel" / "tensors.safetensors").read_bytes() for folder in (killed, whole)]
     assert saved[0] == saved[1]
@@ -361,7 +362,7 @@ def test_two_processes_give_the_losses_and_figures_of_one(marketplace: Dataset, 
     settings = {"dropout": 0.0, "objective": objective}
     alone = prepare(tmp_path / "alone", marketplace, **settings)
     two = prepare(tmp_path / "two", marketplace, **settings)
-    run(sys.executable, str(PROGRAM), str(alone))
+    fit_packed.main(alone)
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     run(*torchrun, str(PROGRAM), str(two))
     expected, found = (np.array(json.loads((folder / "curve.json").read_text()), float) for folder in (alone, two))

@@ -137,8 +137,6 @@ def test_an_input_that_decides_what_follows_is_read(name: str) -> None:
         event_times=times.ravel() + 1,
         event_ratings=(1.0 + bits).ravel().astype(np.float32),
     )
-    if name == "gaps":  # the first event has no gap before it
-        items[:, 1] = items[0, 1]
     channel = SASRec(config(inputs={name: True}, training={"epochs": 25, "learning_rate": 0.01})).fit(data)
     queries = data.queries(np.arange(n, dtype=np.int32), request_times=request_times + 1)
     shown = channel.retrieve(queries, 1).items
