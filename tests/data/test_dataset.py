@@ -115,3 +115,50 @@ def test_the_checksum_sees_vocabulary_order_times_and_ratings_but_not_attributes
     assert base != make(events, event_ratings=ratings[::-1]).checksum()
     assert base != make([(0, 1, 4), *events[1:]], event_ratings=ratings).checksum()
     assert base != make(events, event_ratings=ratings, time_unit="position").checksum()
+
+
+def test_rare_items_leave_with_their_events_and_the_rest_keep_their_order() -> None:
+    # Items by count: a 1, b 3, c 0, d 2, e 0, f 0, g 3.
+    events = [(0, 6, 1), (0, 0, 2), (0, 1, 3), (1, 3, 1), (1, 1, 1), (1, 6, 1), (3, 1, 5), (3, 6, 4), (4, 3, 9)]
+    titles = pa.table({"id": list("abcdefg"), "title": [f"the {letter}" for letter in "abcdefg"]})
+    dataset = make(events, event_ratings=np.arange(len(events), dtype=np.float32), item_attributes=titles)
+    frequent = dataset.with_frequent_items(2)
+    assert frequent.name == "made (items >= 2)"
+    assert frequent.items.ids == ["b", "d", "g"]
+    assert frequent.titles == ["the b", "the d", "the g"]
+    assert frequent.users is dataset.users
+    assert frequent.lengths.tolist() == [2, 3, 0, 2, 1]
+    assert frequent.event_items.tolist() == [2, 0, 1, 0, 2, 2, 0, 1]  # user 1's ties stay in input order
+    assert frequent.event_ratings is not None
+    assert frequent.event_ratings.tolist() == [0, 2, 3, 4, 5, 7, 6, 8]
+    assert frequent.item_counts.tolist() == [3, 2, 3]
+
+
+@given(events_lists.filter(bool), st.integers(1, 4))
+def test_every_item_that_is_left_is_frequent_and_none_that_is_frequent_is_missing(
+    events: list[tuple[int, int, int]], least: int
+) -> None:
+    dataset = make(events)
+    expected = [letter for letter, count in zip("abcdefg", dataset.item_counts, strict=True) if count >= least]
+    if not expected:
+        with pytest.raises(SchemaError, match="no item has"):
+            dataset.with_frequent_items(least)
+        return
+    frequent = dataset.with_frequent_items(least)
+    assert frequent.items.ids == expected
+    before = [letter for letter in (dataset.items.ids[code] for code in dataset.event_items) if letter in expected]
+    assert [frequent.items.ids[code] for code in frequent.event_items] == before
+    assert len(frequent) == frequent.item_counts.sum() == frequent.offsets[-1]
+
+
+def test_integer_ids_stay_integers_where_rare_items_leave() -> None:
+    dataset = Dataset.from_events(
+        "made",
+        Vocabulary([1]),
+        Vocabulary([70, 80]),
+        event_users=np.zeros(3, np.int32),
+        event_items=np.array([1, 1, 0], np.int32),
+        event_times=np.arange(3),
+    )
+    assert dataset.with_frequent_items(2).items.kind == "integer"
+    assert dataset.with_frequent_items(2).items.ids.tolist() == [80]  # type: ignore[union-attr]
