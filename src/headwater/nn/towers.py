@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 def mean_of_events(vectors: Tensor, is_event: Tensor) -> Tensor:
     """(b, d) the mean of each row's events, of (b, w, d) with (b, w) bool; a row without any has 0."""
-    shown = is_event.to(vectors.dtype)
-    return torch.einsum("bwd,bw->bd", vectors, shown) / shown.sum(1, keepdim=True).clamp(min=1)
+    total = torch.einsum("bwd,bw->bd", vectors, is_event.to(vectors.dtype))
+    return total / is_event.sum(1, keepdim=True).clamp(min=1)
 
 
 class Tower(nn.Module):

@@ -18,7 +18,7 @@ from headwater.nn.training import TrainingConfig
 from headwater.recipe import load_recipe
 from headwater.retrieval import Mask, channel_class, evaluate
 from headwater.retrieval.classic.popular import Popular
-from headwater.retrieval.learned import Task
+from headwater.retrieval.learned import LearnedChannel, Task
 from headwater.retrieval.towers.dssm import DSSMConfig, DSSMNetwork
 from headwater.retrieval.towers.youtube_dnn import YoutubeDNNConfig, YoutubeDNNNetwork
 
@@ -83,6 +83,24 @@ def test_searching_with_several_vectors_is_the_maximum_over_them(kind: str, mark
     np.testing.assert_array_equal(rows, np.arange(40))
     np.testing.assert_allclose(found.scores.reshape(40, 8), best, rtol=1e-5)
     np.testing.assert_allclose(scores[found.rows, found.items], found.scores, rtol=1e-5)
+
+
+def test_leaving_events_out_explains_the_best_of_several_vectors_too(marketplace: Dataset) -> None:
+    trained = channel("comirec", interests=3).fit(marketplace)
+    queries = marketplace.queries(np.arange(1, dtype=np.int32))
+    found = trained.retrieve(queries, 1)
+    without = [queries.items[np.arange(queries.lengths[0]) != left_out] for left_out in range(queries.lengths[0])]
+    scores = []
+    for items in [queries.items, *without]:
+        asked = replace(queries, offsets=np.array([0, len(items)]), items=items, times=queries.times[: len(items)])
+        with torch.inference_mode():
+            states = trained.encode(replace(asked, behaviours=queries.behaviours[: len(items)]))[1]
+            scores.append(float((states[0] @ trained.network.items.table()[found.items[0]]).max()))
+    falls = scores[0] - np.array(scores[1:])[-10:]
+    most = int(falls.argmax()) + len(without) - len(falls)
+    reasons = LearnedChannel.explain(trained, queries, found)[0]
+    assert reasons[0].trigger == queries.items[most]
+    assert reasons[0].share == pytest.approx(falls.max() / falls[falls > 0].sum(), rel=1e-3)
 
 
 @pytest.mark.parametrize(("kind", "reads_order"), list(zip(KINDS, [False, False, True, False, True], strict=True)))

@@ -22,6 +22,9 @@ class InterestConfig(TowerConfig):
     interests: int = Field(default=4, ge=1)
     """K, vectors of a user at most (2..8)."""
 
+    explained_events: int = Field(default=10, ge=1)
+    """Events that a reason can name at most: those that add most to the interest."""
+
 
 C = TypeVar("C", bound=InterestConfig)
 
@@ -44,8 +47,8 @@ class InterestChannel(TowerChannel[C]):
     def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
         """The interest that found the candidate, as the events that it is made of.
 
-        A trigger's share is what its events add, over all that add something; see the network's `parts` for what is
-        added up. Events that take away are left out; where none adds, the reason has no trigger.
+        A trigger's share is what it adds, over all that is named; see the network's `parts` for what is added up.
+        Named are the `explained_events` that add most; where none adds anything, the reason has no trigger.
         """
         reasons: Reasons = [() for _ in range(len(candidates))]
         mine = np.flatnonzero(candidates.found_by(self.name))
@@ -66,8 +69,8 @@ class InterestChannel(TowerChannel[C]):
             for trigger, added in zip(triggers.tolist(), adds.tolist(), strict=True):
                 if added > 0:
                     of[trigger] = of.get(trigger, 0.0) + added
-            total = sum(of.values())
-            found = [Reason(self.name, added / total, trigger) for trigger, added in of.items()]
-            found.sort(key=lambda reason: -reason.share)
-            reasons[at] = tuple(found) or (Reason(self.name),)
+            most = sorted(of.items(), key=lambda entry: -entry[1])[: self.config.explained_events]
+            total = sum(added for _, added in most)
+            reasons[at] = tuple(Reason(self.name, added / total, trigger) for trigger, added in most)
+            reasons[at] = reasons[at] or (Reason(self.name),)
         return reasons
