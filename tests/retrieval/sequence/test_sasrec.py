@@ -82,13 +82,16 @@ def test_a_history_longer_than_the_context_counts_by_its_latest_events(walker: S
     assert one.scores.tolist() == other.scores.tolist()
 
 
-def test_it_beats_popularity_where_tastes_differ(marketplace: Dataset) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_beats_popularity_where_tastes_differ(marketplace: Dataset, precision: str) -> None:
     split = leave_one_out(marketplace)
 
     def figure(channel: Any) -> float:
         return evaluate(channel, split.test, FullRanking(), train=split.train, ks=(10,)).metrics["ndcg@10"]
 
-    assert figure(SASRec(config()).fit(split.train)) > 2 * figure(Popular().fit(split.train))
+    channel = SASRec(config(training={"precision": precision})).fit(split.train)
+    assert figure(channel) > 2 * figure(Popular().fit(split.train))
+    assert {weight.dtype for weight in channel.network.parameters()} == {torch.float32}
 
 
 def test_early_stopping_hears_the_channel_itself(marketplace: Dataset) -> None:
