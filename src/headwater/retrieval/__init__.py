@@ -19,10 +19,15 @@ CHANNELS = {
     "bst": "headwater.retrieval.towers.bst:BST",
     "comirec": "headwater.retrieval.towers.comirec:ComiRec",
     "dssm": "headwater.retrieval.towers.dssm:DSSM",
+    "ease": "headwater.retrieval.classic.ease:EASE",
     "itemcf": "headwater.retrieval.classic.itemcf:ItemCF",
+    "mf": "headwater.retrieval.classic.mf:MF",
     "mind": "headwater.retrieval.towers.mind:MIND",
+    "pearson": "headwater.retrieval.classic.pearson:Pearson",
     "popular": "headwater.retrieval.classic.popular:Popular",
     "sasrec": "headwater.retrieval.sequence.sasrec:SASRec",
+    "slim": "headwater.retrieval.classic.slim:SLIM",
+    "swing": "headwater.retrieval.classic.swing:SWING",
     "youtube_dnn": "headwater.retrieval.towers.youtube_dnn:YoutubeDNN",
 }
 """Kind of a trained channel -> where its class stands; imported when it is asked for."""

@@ -54,8 +54,6 @@ class SparseSimilarities:
         threads : int, optional
             All cores by default.
         """
-        from headwater.retrieval.classic import neighbourhood_kernels as kernels
-
         room = max(min(room, n_items - 1), 1)
 
         def block(start: int) -> Best:
@@ -69,10 +67,18 @@ class SparseSimilarities:
 
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             blocks = list(pool.map(block, range(0, n_items, TARGETS_PER_BLOCK)))
-        triggers = np.concatenate([np.zeros(0, np.int32), *(block[0] for block in blocks)])
-        values = np.concatenate([np.zeros(0, np.float32), *(block[1] for block in blocks)])
-        sizes = np.concatenate([np.zeros(0, np.int64), *(block[2] for block in blocks)])
-        offsets = starts(np.bincount(triggers, minlength=n_items))
+        return cls.from_rows(
+            np.concatenate([np.zeros(0, np.int32), *(found[0] for found in blocks)]),
+            np.concatenate([np.zeros(0, np.float32), *(found[1] for found in blocks)]),
+            np.concatenate([np.zeros(0, np.int64), *(found[2] for found in blocks)]),
+        )
+
+    @classmethod
+    def from_rows(cls, triggers: NDArray[np.int32], values: NDArray[np.float32], sizes: NDArray[np.int64]) -> Self:
+        """Of each target's triggers, row after row; `sizes` (items,) says how many each target has."""
+        from headwater.retrieval.classic import neighbourhood_kernels as kernels
+
+        offsets = starts(np.bincount(triggers, minlength=len(sizes)))
         targets, by_trigger = np.empty_like(triggers), np.empty_like(values)
         kernels.transpose(starts(sizes), triggers, values, offsets[:-1].copy(), targets, by_trigger)
         return cls(offsets, targets, by_trigger)
