@@ -7,7 +7,11 @@ import pytest
 from headwater.errors import ConfigError
 from headwater.recipe import load_recipe
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+RECIPES = [
+    path
+    for folder in ("recipes", "recipes/table")
+    for path in sorted((Path(__file__).parents[1] / folder).glob("*.toml"))
+]
 
 
 GOOD = "dataset = 'x'\n[[channels]]\nkind = 'itemcf'\n"

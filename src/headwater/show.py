@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.segment import Segments
 from rich.table import Table as RichTable
 
-from headwater.experiment import Table
-from headwater.service.messages import Answer, AnsweredItem
+if TYPE_CHECKING:
+    from headwater.experiment import Row, Table
+    from headwater.experiment.table import Line
+    from headwater.service.messages import Answer, AnsweredItem
+
+NOT_RUN = "not run"
+"""What a cell without a figure says."""
 
 TRIGGERS_SHOWN = 2
 """Reasons of one channel for one item that a line has room for."""
 
 
 def evaluation_cells(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Headings and one line a channel: quality and breadth under full ranking, and what they cost."""
+    """Headings and one line a channel: quality and breadth under full ranking, and what they cost.
+
+    Several seeds show as mean ± standard deviation; a channel that was not run says so in every cell. Channels
+    that know the request time are marked and stand last.
+    """
     first = table.recipe.evaluate.ks[0]
-    named = quality_metrics(table) | {"categ.": f"category_coverage@{first}"}
+    named = quality_metrics(table) | {"cover.": f"coverage@{first}", "categ.": f"category_coverage@{first}"}
+    headings = ["channel", *named, "fit s", "p50", "p99"]
     lines = [
         [
-            row.channel,
-            *(f"{row.full.metrics[metric]:.4f}" for metric in named.values()),
-            f"{row.fit_seconds:.1f}",
-            f"{row.retrieving.p50_ms:.2f}",
-            f"{row.retrieving.p99_ms:.2f}",
+            _marked(line),
+            *(over_seeds([row.full.metrics[metric] for row in line.rows]) for metric in named.values()),
+            over_seeds([row.fit_seconds for row in line.rows], "{:.1f}", is_spread_shown=False),
+            over_seeds([row.retrieving.p50_ms for row in line.rows], "{:.2f}", is_spread_shown=False),
+            over_seeds([row.retrieving.p99_ms for row in line.rows], "{:.2f}", is_spread_shown=False),
         ]
-        for row in table.rows
+        for line in _ordered(table)
     ]
-    return ["channel", *named, "fit s", "p50", "p99"], lines
+    return headings, lines
+
+
+def over_seeds(values: Sequence[float], form: str = "{:.4f}", *, is_spread_shown: bool = True) -> str:
+    """Mean of the runs' figures ± their standard deviation (n - 1); `not run` where there is none."""
+    if not values:
+        return NOT_RUN
+    said = form.format(fmean(values))
+    return f"{said} ± {form.format(stdev(values))}" if len(values) > 1 and is_spread_shown else said
 
 
 def quality_metrics(table: Table) -> dict[str, str]:
@@ -44,14 +67,36 @@ def print_evaluation(console: Console, table: Table) -> None:
     sizes = f"{len(data.users):,} users, {len(data.items):,} items, {len(data):,} interactions"
     console.print(f"[bold]{data.name}[/bold]: {sizes}")
     headings, lines = evaluation_cells(table)
-    _print_figures(console, table.rows[0].full.protocol, headings, lines)
-    sampled = [(row.channel, row.sampled) for row in table.rows if row.sampled]
-    if sampled:
+    _print_figures(console, table.rows[0].full.protocol if table.rows else "", headings, lines)
+    if any(row.sampled for row in table.rows):
         metrics = quality_metrics(table)
-        lines = [[name, *(f"{found.metrics[metric]:.4f}" for metric in metrics.values())] for name, found in sampled]
-        _print_figures(console, sampled[0][1].protocol, ["channel", *metrics], lines)
+        protocol = next(row.sampled.protocol for row in table.rows if row.sampled)
+        lines = []
+        for line in _ordered(table):
+            found = [row.sampled.metrics for row in line.rows if row.sampled]
+            figures = (over_seeds([of_run[metric] for of_run in found]) for metric in metrics.values())
+            lines.append([_marked(line), *figures])
+        _print_figures(console, protocol, ["channel", *metrics], lines)
     for note in table.notes():
-        console.print(f"[dim]{note}[/dim]")
+        console.print(f"[dim]{escape(note)}[/dim]")
+
+
+def print_row(console: Console, dataset: str, row: Row) -> None:
+    """One finished run of a table, in a line."""
+    run = row.channel if row.seed is None else f"{row.channel}, seed {row.seed}"
+    quality = ", ".join(
+        f"{name} {value:.4f}" for name, value in row.full.metrics.items() if name.startswith(("hr@", "ndcg@10"))
+    )
+    line = f"{dataset}: {run}: {quality}; fitted in {row.fit_seconds:.1f} s"
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _ordered(table: Table) -> list[Line]:
+    return sorted(table.lines(), key=lambda line: line.knows_request_time)
+
+
+def _marked(line: Line) -> str:
+    return line.channel + " *" * line.knows_request_time
 
 
 def _print_figures(console: Console, title: str, headings: list[str], lines: list[list[str]]) -> None:
@@ -61,7 +106,9 @@ def _print_figures(console: Console, title: str, headings: list[str], lines: lis
     for line in lines:
         table.add_row(*line)
     console.print(title)
-    console.print(table)
+    # As wide as it needs: a narrow terminal folds lines, but no figure is cut or left out.
+    wide = console.options.update(max_width=1_000)
+    console.print(Segments(console.render(table, wide)), crop=False, soft_wrap=True)
 
 
 def print_history(console: Console, recent: Sequence[tuple[str, str]], known: int) -> None:
@@ -93,3 +140,33 @@ def say_reasons(item: AnsweredItem) -> str:
         said = [why.text if why.title is None else f"{why.title} {why.share:.0%}" for why in of_channel]
         lines.append(f"{channel}: {', '.join(said)}")
     return "\n".join(lines)
+
+
+def print_trial(console: Console, line: dict[str, Any]) -> None:
+    """One finished trial of a search, in a line."""
+    name = f"{line['settings']['kind']} on {line['data_file']}"
+    if "failed" in line:
+        console.print(f"{name}: [red]failed[/red]: {escape(line['failed'])}", soft_wrap=True)
+        return
+    figures = line["validation"]["metrics"]
+    said = ", ".join(f"{metric} {figures[metric]:.4f}" for metric in ("hr@10", "ndcg@10", "hr@50"))
+    console.print(f"{name}: {said}, {line['seconds']:.0f} s", soft_wrap=True)
+
+
+def print_trials(console: Console, lines: Sequence[dict[str, Any]]) -> None:
+    """The best trial of each kind on each data set, by validation NDCG@10."""
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in lines:
+        key = (line["data_file"], line["settings"]["kind"])
+        if "failed" not in line and (
+            key not in best or line["validation"]["metrics"]["ndcg@10"] > best[key]["validation"]["metrics"]["ndcg@10"]
+        ):
+            best[key] = line
+    table = RichTable("data", "kind", "HR@10", "NDCG@10", "HR@50", "settings", box=box.SIMPLE_HEAD, pad_edge=False)
+    for (data, kind), line in sorted(best.items()):
+        figures = line["validation"]["metrics"]
+        settings = {name: value for name, value in line["settings"].items() if name != "kind"}
+        table.add_row(
+            data, kind, *(f"{figures[metric]:.4f}" for metric in ("hr@10", "ndcg@10", "hr@50")), json.dumps(settings)
+        )
+    console.print(table)

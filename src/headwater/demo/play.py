@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from headwater.data import Dataset
-from headwater.data.catalogue import NAMES, get, load
+from headwater.data.catalogue import NAMES, get
 from headwater.data.vocabulary import key_of
 from headwater.demo.processes import running
 from headwater.demo.report import write_report
@@ -60,7 +60,7 @@ def play(recipe: Recipe, home: Home, console: Console) -> Path:
     if recipe.dataset in NAMES:
         with console.status(f"getting {recipe.dataset}"):
             get(recipe.dataset, home.root)
-    dataset = load(recipe.dataset, home.root)
+    dataset = recipe.load_dataset(home.root)
     console.print(f"{len(dataset):,} interactions of {len(dataset.users):,} users with {len(dataset.items):,} items")
 
     console.print(Rule("2. Compare channels on the last interaction of every user"))

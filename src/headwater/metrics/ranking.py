@@ -27,6 +27,8 @@ class Hits:
         Its place in the list, from 0; ascending within a row.
     n_targets : (n,) int64
         Targets that each query has, found or not; at least one.
+    target_ranks : (targets,) int32
+        The same places in the order of the targets, -1 where one was not found.
     n_tied : int
         Queries in which a target shares its score with another candidate, so that its place is a convention.
     """
@@ -34,6 +36,7 @@ class Hits:
     rows: NDArray[np.int64]
     ranks: NDArray[np.int64]
     n_targets: NDArray[np.int64]
+    target_ranks: NDArray[np.int32]
     n_tied: int = 0
 
     def __post_init__(self) -> None:
@@ -103,7 +106,10 @@ class Hits:
             found &= group != last_group[rows]
         at = np.flatnonzero(found)
         at = at[np.lexsort((ranks[at], rows[at]))]
-        return cls(rows[at], ranks[at], n_targets, n_tied=len(np.unique(rows[tied])))
+        target_ranks = np.full(len(wanted), -1, np.int32)
+        order = np.argsort(wanted)
+        target_ranks[order[np.searchsorted(wanted, rows[at] * width + items[at], sorter=order)]] = ranks[at]
+        return cls(rows[at], ranks[at], n_targets, target_ranks, n_tied=len(np.unique(rows[tied])))
 
 
 def hit_rate(hits: Hits, k: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import headwater
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
 from headwater.data.schema import TIE_RULE
-from headwater.data.splits import HeldOut
+from headwater.data.splits import HeldOut, Split
 from headwater.metrics import (
+    FullRanking,
     Hits,
     Protocol,
     SampledNegatives,
@@ -61,6 +62,9 @@ class Evaluation:
     time_tie_rule, score_tie_rule : str
     headwater : str
         Version of the package.
+    target_ranks : (targets,) int32, or None
+        The place of every target in its query's list, from 0, and -1 where it was not found: what a second look
+        at one run needs (which hits only one channel has, which kind of query is hit). Not part of the JSON.
     """
 
     channel: str
@@ -75,12 +79,20 @@ class Evaluation:
     time_tie_rule: str = TIE_RULE
     score_tie_rule: str = SCORE_TIE_RULE
     headwater: str = headwater.__version__
+    target_ranks: NDArray[np.int32] | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON document; a figure that is not defined (nan) is None."""
         fields = asdict(self)
+        del fields["target_ranks"]
         fields["metrics"] = {name: value if np.isfinite(value) else None for name, value in self.metrics.items()}
         return fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Evaluation:
+        """Read what `to_json` gave; raises `TypeError` where a field is missing or unknown."""
+        metrics = {name: np.nan if value is None else float(value) for name, value in fields["metrics"].items()}
+        return cls(**{**fields, "metrics": metrics})
 
 
 def evaluate(
@@ -91,6 +103,7 @@ def evaluate(
     train: Dataset,
     interactions: Dataset | None = None,
     ks: Sequence[int] = (10, 20, 50),
+    depth: int = 0,
 ) -> Evaluation:
     """Ask `channel` every held-out query and compare its lists with the targets.
 
@@ -107,6 +120,8 @@ def evaluate(
         Give the whole data set when a validation part is measured.
     ks : sequence of int
         Cut-offs.
+    depth : int
+        How far down `target_ranks` are wanted, where that is deeper than the cut-offs.
 
     Raises
     ------
@@ -127,7 +142,7 @@ def evaluate(
         allowed = _sampled(protocol, held_out, known, target_rows, is_repeated, n_items)
 
     # One more than is measured: whether a tie goes on beyond the cut is then seen.
-    limit = max(ks) + 1
+    limit = max(*ks, depth) + 1
     parts = [
         (start, channel.retrieve(batch, limit, allowed=allowed.slice(start, start + len(batch))))
         for start, batch in queries.batches(QUERIES_PER_BATCH)
@@ -146,7 +161,18 @@ def evaluate(
         n_tied=hits.n_tied,
         n_unanswered=int((np.diff(candidates.offsets) == 0).sum()),
         seed=protocol.seed if isinstance(protocol, SampledNegatives) else None,
+        target_ranks=hits.target_ranks,
     )
+
+
+def validation_figure(split: Split, metric: str = "ndcg@10") -> Callable[[Channel], float]:
+    """What `fit` takes as `validate`: `metric` on the validation part of `split` under full ranking."""
+    k = int(metric.partition("@")[2])
+
+    def measure(channel: Channel) -> float:
+        return evaluate(channel, split.validation, FullRanking(), train=split.train, ks=(k,)).metrics[metric]
+
+    return measure
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from headwater.metrics import FullRanking
 from headwater.nn.devices import Device
 from headwater.retrieval import channel_class
 from headwater.retrieval.base import ChannelSettings
-from headwater.retrieval.evaluation import evaluate
+from headwater.retrieval.evaluation import evaluate, validation_figure
 
 
 def train_packed(
@@ -53,11 +53,8 @@ def train_packed(
         changed = {"seed": seed, "device": device, "seconds_limit": seconds_limit}
         config = config.model_copy(update={"training": training.model_copy(update=changed)})
 
-    def validate(channel: Any) -> float:
-        return evaluate(channel, split.validation, FullRanking(), train=split.train, ks=(10,)).metrics[metric]
-
     started = time.perf_counter()
-    channel = channel_class(config.kind)(config).fit(split.train, validate=validate)
+    channel = channel_class(config.kind)(config).fit(split.train, validate=validation_figure(split, metric))
     results: dict[str, Any] = {
         "channel": channel.name,
         "config": config.model_dump(mode="json"),

@@ -1,0 +1,138 @@
+"""Fit the channels of a recipe and measure them, anew or as far as it was not done yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import asdict, is_dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from headwater.data import Dataset, Split
+from headwater.errors import ConfigError, HeadwaterError
+from headwater.experiment.provenance import commit_id, config_hash, machine, seed_of, with_seed
+from headwater.experiment.results import Results
+from headwater.experiment.table import Row, Table
+from headwater.metrics.protocols import FullRanking, SampledNegatives
+from headwater.recipe import Recipe
+from headwater.retrieval import channel_class
+from headwater.retrieval.base import Channel, ChannelSettings
+from headwater.retrieval.evaluation import evaluate, latency, validation_figure
+
+Say = Callable[[str], None]
+"""Told what is being done now, for a progress display."""
+
+
+def fit_channel(
+    settings: ChannelSettings, data: Dataset, *, validate: Callable[[Channel], float] | None = None
+) -> tuple[Any, float]:
+    """A channel of the kind that `settings` are of, fitted on `data`, and the seconds that took."""
+    channel = channel_class(settings.kind)(settings)
+    start = time.perf_counter()
+    channel.fit(data, validate=validate)
+    return channel, time.perf_counter() - start
+
+
+def evaluate_recipe(
+    recipe: Recipe, dataset: Dataset, *, part: str = "test", seeds: int = 1, say: Say = lambda _: None
+) -> Table:
+    """Fit every channel of `recipe` on the training part and measure it on `part`.
+
+    Channels over a trained network stop early by NDCG@10 on the validation part, whichever part is measured.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As `recipe.load_dataset` gives it.
+    part : "test" or "validation"
+        Tune on validation; report test once.
+    seeds : int
+        Runs of each channel that draws at random, under the recipe's seed and those that follow it.
+    """
+    split = recipe.split.split(dataset)
+    runs = [run for chosen in recipe.channels for run in _runs(chosen, seeds)]
+    return Table(recipe, dataset, part, [_measure(run, recipe, dataset, split, part, say) for run in runs])
+
+
+def resume_recipe(
+    recipe: Recipe,
+    dataset: Dataset,
+    results: Results,
+    *,
+    part: str = "test",
+    seeds: int = 1,
+    only: Collection[str] = (),
+    say: Say = lambda _: None,
+    ended: Callable[[Row], None] = lambda _: None,
+) -> Table:
+    """Do what `evaluate_recipe` does for the runs that `results` does not hold, each written there as it ends.
+
+    A channel that cannot be run (a package that this machine lacks, settings that do not fit the data, a loss that
+    diverges) is named with its reason in the table, and the others go on.
+
+    Parameters
+    ----------
+    only : collection of str
+        Channels to run, by name; all where empty. What `results` has of the others stands in the table too.
+    ended : function
+        Given each new row.
+    """
+    split = recipe.split.split(dataset)
+    known = {(row.channel, row.seed) for row in results.rows()}
+    failures = {}
+    for chosen in recipe.channels:
+        if only and chosen.name not in only:
+            continue
+        try:
+            for run in _runs(chosen, seeds):
+                if (run.name, seed_of(run)) not in known:
+                    row = _measure(run, recipe, dataset, split, part, say)
+                    results.add(row)
+                    ended(row)
+        except (HeadwaterError, ImportError) as error:
+            failures[chosen.name] = str(error)
+    return Table(recipe, dataset, part, results.rows(), failures)
+
+
+def require_channels(names: Collection[str], recipes: Collection[Recipe]) -> None:
+    """Raise `ConfigError`, which names the nearest one, where a name is of no channel of any recipe."""
+    known = list(dict.fromkeys(channel.name for recipe in recipes for channel in recipe.channels))
+    for name in names:
+        if name not in known:
+            nearest = get_close_matches(name, known, 1, 0.0)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigError(f"no recipe has a channel {name!r}{hint} (there are {', '.join(known)})")
+
+
+def _runs(chosen: ChannelSettings, seeds: int) -> list[ChannelSettings]:
+    first = seed_of(chosen)
+    return [chosen] if first is None else [with_seed(chosen, first + at) for at in range(seeds)]
+
+
+def _measure(run: ChannelSettings, recipe: Recipe, dataset: Dataset, split: Split, part: str, say: Say) -> Row:
+    held_out = split.test if part == "test" else split.validation
+    settings, seed = recipe.evaluate, seed_of(run)
+    name = run.name if seed is None else f"{run.name} (seed {seed})"
+    say(f"fitting {name} on {len(split.train):,} interactions of {dataset.name}")
+    channel, seconds = fit_channel(run, split.train, validate=validation_figure(split))
+    say(f"evaluating {name} on {len(held_out):,} queries of {dataset.name}")
+    depth = max(settings.incremental_ks)
+    full = evaluate(channel, held_out, FullRanking(), train=split.train, ks=settings.ks, depth=depth)
+    sampled = None
+    if settings.sampled_negatives:
+        protocol = SampledNegatives(seed=settings.seed)
+        sampled = evaluate(channel, held_out, protocol, train=split.train, interactions=dataset, ks=settings.ks)
+    report = getattr(channel, "report", None)
+    return Row(
+        channel=run.name,
+        settings=run.model_dump(mode="json"),
+        config=config_hash(recipe, run),
+        seed=seed,
+        commit=commit_id(),
+        machine=machine(),
+        fit_seconds=seconds,
+        retrieving=latency(channel, held_out.queries),
+        full=full,
+        sampled=sampled,
+        training=asdict(report) if is_dataclass(report) and not isinstance(report, type) else None,
+    )

@@ -1,0 +1,76 @@
+"""From a recipe to a promoted release that knows its users."""
+
+from __future__ import annotations
+
+from headwater.config import Settings
+from headwater.data import Dataset
+from headwater.experiment.measure import Say, evaluate_recipe, fit_channel
+from headwater.experiment.table import Row
+from headwater.home import Home
+from headwater.recipe import Recipe
+from headwater.retrieval.base import ChannelSettings
+
+# Store and releases are imported where they are used: a training machine evaluates without lmdb and msgspec.
+
+
+def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True, say: Say = lambda _: None) -> str:
+    """Train a release on every interaction, promote it in `home`, and return its id.
+
+    With `validate` the channels are first fitted on the training part and measured on validation, and the
+    manifest records the figures. On all interactions nothing is left to validate with, so a channel over a trained
+    network is then trained for the epochs after which validation was best; without `validate` for those that the
+    recipe says. The users' histories are written to the profile store, so that the service knows whom the data
+    set knows; running this twice changes nothing there.
+    """
+    from headwater import release as releases
+    from headwater.ranking.affinity import AffinityRanker
+    from headwater.release import Merge
+
+    rows = evaluate_recipe(recipe, dataset, part="validation", say=say).rows if validate else []
+    measured = {row.channel: row for row in rows}
+    channels = []
+    for chosen in recipe.channels:
+        say(f"fitting {chosen.name} on all {len(dataset):,} interactions")
+        channels.append(fit_channel(for_all_data(chosen, measured.get(chosen.name)), dataset)[0])
+    say(f"fitting the ranker {recipe.ranker.name}")
+    ranker = AffinityRanker(recipe.ranker).fit(dataset)
+    say("building the release")
+    names = [*(chosen.name for chosen in recipe.channels), "nearline"]
+    release = releases.build(
+        home.releases,
+        dataset=dataset,
+        channels=channels,
+        ranker=ranker,
+        merge=Merge(weights={name: recipe.merge.weights.get(name, 1.0) for name in names}, pool=recipe.merge.pool),
+        metrics={name: row.full.metrics for name, row in measured.items()},
+    )
+    say("writing the users' histories to the profile store")
+    import_profiles(dataset, home)
+    releases.promote(home.releases, release)
+    return release
+
+
+def for_all_data(chosen: ChannelSettings, measured: Row | None) -> ChannelSettings:
+    """The settings to fit on all interactions: as many epochs as gave the best validation in `measured`."""
+    training = getattr(chosen, "training", None)
+    best = (measured.training or {}).get("best_epoch") if measured else None
+    if best is None or not isinstance(training, Settings):
+        return chosen
+    return chosen.model_copy(update={"training": training.model_copy(update={"epochs": best + 1})})
+
+
+def import_profiles(dataset: Dataset, home: Home) -> None:
+    """Write every user's history to the profile store of `home`; events that are there already stay one."""
+    from headwater.profile.history import Profile
+    from headwater.store.lmdb import LmdbStore
+
+    store = LmdbStore(home.store)
+    try:
+        Profile(store).append_many(
+            users=dataset.users.keys[dataset.event_users],
+            items=dataset.items.keys[dataset.event_items],
+            times=dataset.event_times,
+            behaviours=dataset.event_behaviours,
+        )
+    finally:
+        store.close()

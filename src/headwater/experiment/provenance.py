@@ -1,0 +1,72 @@
+"""What a figure came from: settings, seed, commit and machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from headwater.config import Settings
+from headwater.recipe import Recipe
+from headwater.retrieval.base import ChannelSettings
+
+C = TypeVar("C", bound=ChannelSettings)
+
+
+def config_hash(recipe: Recipe, channel: ChannelSettings) -> str:
+    """The first 12 digits of the sha256 of all that decides a row's figures but data and seed.
+
+    That is the channel's settings, defaults included, how the data are cut, and what is measured. The other
+    channels of the recipe, and its formatting, do not matter.
+    """
+    plain = {
+        "channel": with_seed(channel, 0).model_dump(mode="json"),
+        "split": recipe.split.model_dump(mode="json"),
+        "evaluate": recipe.evaluate.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def seed_of(channel: ChannelSettings) -> int | None:
+    """The seed of a channel that draws at random while it is fitted, of its `training` or its own; else None."""
+    training = getattr(channel, "training", None)
+    return getattr(training if isinstance(training, Settings) else channel, "seed", None)
+
+
+def with_seed(channel: C, seed: int) -> C:
+    """The same settings under another seed; unchanged where there is none."""
+    if seed_of(channel) is None:
+        return channel
+    training = getattr(channel, "training", None)
+    if isinstance(training, Settings):
+        return channel.model_copy(update={"training": training.model_copy(update={"seed": seed})})
+    return channel.model_copy(update={"seed": seed})
+
+
+@cache
+def commit_id() -> str:
+    """The checkout's commit, with `+` where it has uncommitted changes; `release` outside of one."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return "release"
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True)
+        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True)
+    except FileNotFoundError:  # a copied checkout on a machine without git
+        return "release"
+    return (head.stdout.strip() or "release") + ("+" if dirty.stdout.strip() else "")
+
+
+def machine() -> str:
+    """Processor, cores and Python, and the GPU where torch is in use and sees one."""
+    said = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        said += f", {torch.cuda.get_device_name()}"
+    return said
