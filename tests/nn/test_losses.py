@@ -30,6 +30,19 @@ def test_full_softmax_is_cross_entropy_whatever_is_held_at_once(m: int, n_items:
         torch.testing.assert_close(gradient, reference)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 9), st.integers(2, 4), st.integers(1, 12), st.integers(1, 200))
+def test_of_several_vectors_each_logit_is_the_highest(m: int, v: int, n_items: int, at_once: int) -> None:
+    _, table, positives = example(m, n_items)
+    hidden = torch.randn(m, v, 3, dtype=torch.float64, requires_grad=True)
+    expected = functional.cross_entropy((hidden @ table.T).amax(1), positives, reduction="sum")
+    loss = full_softmax(hidden, table, positives, logits_at_once=at_once)
+    torch.testing.assert_close(loss, expected)
+    found = torch.autograd.grad(loss, (hidden, table))
+    for gradient, reference in zip(found, torch.autograd.grad(expected, (hidden, table)), strict=True):
+        torch.testing.assert_close(gradient, reference)
+
+
 def test_full_softmax_has_the_gradient_of_its_values() -> None:
     hidden, table, positives = example(4, 5)
     assert torch.autograd.gradcheck(lambda h, e: full_softmax(h, e, positives, logits_at_once=10), (hidden, table))

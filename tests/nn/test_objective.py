@@ -78,3 +78,19 @@ def test_a_catalogue_of_one_item_has_a_loss_for_every_objective() -> None:
         positives = torch.zeros(5, dtype=torch.int64)
         hidden = torch.randn(5, 4)
         assert objective.loss(hidden, positives, items, generator=torch.Generator(), batch_targets=positives).isfinite()
+
+
+@pytest.mark.parametrize(("loss", "negatives"), PAIRS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_of_several_vectors_the_best_one_scores_an_item(example, loss, negatives, shared: bool) -> None:
+    items, hidden, positives = example
+    config = ObjectiveConfig(loss=loss, negatives=negatives, n_negatives=6, shared=shared)
+    # With every item's own coordinate, a score is any number: here of the first vector, or of the second.
+    with torch.no_grad():
+        scores = hidden @ items.table().T
+        above = torch.rand(scores.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    items.own = torch.nn.Parameter(torch.eye(N_ITEMS))
+    two = torch.stack([torch.where(above, scores, scores - 1), torch.where(above, scores - 2, scores)], 1)
+    torch.testing.assert_close(
+        loss_of(config, items, two, positives), loss_of(config, items, scores, positives), rtol=1e-5, atol=1e-5
+    )

@@ -20,18 +20,20 @@ def full_softmax(hidden: Tensor, table: Tensor, positives: Tensor, *, logits_at_
 
     Parameters
     ----------
-    hidden : (m, d)
+    hidden : (m, d), or (m, v, d)
+        Of v vectors of a position, each item's logit is the highest.
     table : (items, d)
     positives : (m,) int64
     logits_at_once : int
-        Bound on rows × items of a slice.
+        Bound on vectors × items of a slice.
 
     Returns
     -------
     () in fp32, or fp64 where `hidden` is; under autocast the products are taken in its type.
     """
-    rows = max(1, logits_at_once // len(table))
-    loss: Any = _FullSoftmax.apply(hidden, table, positives, rows)
+    several = hidden if hidden.ndim == 3 else hidden[:, None]
+    rows = max(1, logits_at_once // (several.shape[1] * len(table)))
+    loss: Any = _FullSoftmax.apply(several, table, positives, rows)
     return loss
 
 
@@ -41,6 +43,8 @@ class _FullSoftmax(torch.autograd.Function):
         kind = hidden.device.type
         product = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         exact = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        v = hidden.shape[1]
+        vector = torch.arange(v, device=hidden.device)[:, None]
         with torch.autocast(kind, enabled=False):
             items = table.to(product)
             total = torch.zeros((), dtype=exact, device=hidden.device)
@@ -50,7 +54,10 @@ class _FullSoftmax(torch.autograd.Function):
                 part = hidden[start : start + rows].to(product)
                 wanted = positives[start : start + rows]
                 at = torch.arange(len(wanted), device=wanted.device)
-                logits = (part @ items.T).to(exact)
+                logits = (part.flatten(0, 1) @ items.T).to(exact)
+                best = None
+                if v > 1:
+                    logits, best = logits.view(len(part), v, -1).max(1)
                 # In place from here on: the logits are most of the traffic. They end as the gradient, softmax
                 # minus the one-hot target.
                 logits -= logits.amax(1, keepdim=True)
@@ -59,9 +66,12 @@ class _FullSoftmax(torch.autograd.Function):
                 total += (normaliser.log() - wanted_logits).sum()
                 logits *= normaliser.reciprocal()[:, None]
                 logits[at, wanted] -= 1
-                slopes = logits.to(product)
-                hidden_gradient[start : start + rows] = slopes @ items
-                table_gradient += slopes.T @ part
+                slopes = logits.to(product)[:, None]
+                if best is not None:
+                    slopes = slopes * (best[:, None] == vector)  # to the vector that gave the logit
+                slopes = slopes.flatten(0, 1)
+                hidden_gradient[start : start + rows] = (slopes @ items).view_as(part)
+                table_gradient += slopes.T @ part.flatten(0, 1)
         ctx.save_for_backward(hidden_gradient, table_gradient.to(table.dtype))
         return total
 

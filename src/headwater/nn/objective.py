@@ -94,7 +94,8 @@ class Objective:
 
         Parameters
         ----------
-        hidden : (m, d)
+        hidden : (m, d), or (m, v, d)
+            Of v vectors of a position, an item's score is the highest.
         positives : (m,) int64
         generator : torch.Generator
             In the same state in every process.
@@ -104,16 +105,17 @@ class Objective:
         config = self.config
         if config.loss == "softmax":
             return full_softmax(hidden, items.table(), positives)
-        positive = (hidden * items(positives)).sum(-1).float()
+        several = hidden if hidden.ndim == 3 else hidden[:, None]
+        positive = (several * items(positives)[:, None]).sum(-1).amax(1).float()
         if config.shared or config.negatives in ("in-batch", "hard"):
             factor = config.hard_pool if config.negatives == "hard" else 1
             drawn = self._sampler.draw((factor * config.n_negatives,), generator, batch_targets)
-            negative = (hidden @ items(drawn).T).float()
+            negative = _best(torch.einsum("mvd,nd->mvn", several, items(drawn)))
         else:
             # Drawn for the whole batch, so that a process has the draws that it would have alone.
             drawn = self._sampler.draw((len(batch_targets), config.n_negatives), generator, batch_targets)
             drawn = drawn[first : first + len(positives)]
-            negative = torch.einsum("md,mnd->mn", hidden, items(drawn)).float()
+            negative = _best(torch.einsum("mvd,mnd->mvn", several, items(drawn)))
         is_positive = positives[:, None] == drawn
         log_expected = self._sampler.log_probability(drawn) + math.log(drawn.shape[-1])
         if config.negatives == "hard":
@@ -122,3 +124,8 @@ class Objective:
         if config.loss == "sampled-softmax":
             return sampled_softmax(positive, negative, log_expected, is_positive)
         return binary_cross_entropy(positive, negative, is_positive, exponent=self._exponent)
+
+
+def _best(products: Tensor) -> Tensor:
+    """(m, n) float32 the highest over v of (m, v, n)."""
+    return (products[:, 0] if products.shape[1] == 1 else products.amax(1)).float()

@@ -64,7 +64,7 @@ def test_interests_are_attended_sums_of_the_items_by_hand(marketplace: Dataset) 
 def test_the_target_trains_the_interest_that_is_nearest_to_it(marketplace: Dataset) -> None:
     made = network(marketplace)
     batch = PrefixBatches(Histories.from_dataset(marketplace, CPU), 50, 64).batch(0, 0)
-    chosen = made.for_training(batch)
+    chosen = made.for_targets(made(batch.windows), batch)
     scores = made(batch.windows) @ made.items(batch.targets)[..., None]
     torch.testing.assert_close((chosen * made.items(batch.targets)).sum(1), scores[..., 0].amax(1))
 

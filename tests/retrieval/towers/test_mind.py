@@ -87,11 +87,11 @@ def test_label_aware_attention_goes_from_the_mean_to_the_nearest_interest(market
     products = torch.einsum("bkd,bd->bk", vectors, made.items(batch.targets))
     made.sharpness = 1e6
     best = vectors[torch.arange(len(vectors)), products.argmax(1)]
-    torch.testing.assert_close(made.for_training(batch), best)
+    torch.testing.assert_close(made.for_targets(vectors, batch), best)
     made.sharpness = 0.0
     for row, count in enumerate(batch.windows.counts.tolist()):
         interests = max(1, min(4, int(math.log2(count))))  # stand-ins weigh nothing
-        torch.testing.assert_close(made.for_training(batch)[row], vectors[row, :interests].mean(0))
+        torch.testing.assert_close(made.for_targets(vectors, batch)[row], vectors[row, :interests].mean(0))
 
 
 def test_what_events_add_sums_to_the_length_of_the_capsule_that_the_item_is_nearest_to(marketplace: Dataset) -> None:

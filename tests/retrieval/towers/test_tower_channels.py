@@ -103,6 +103,18 @@ def test_leaving_events_out_explains_the_best_of_several_vectors_too(marketplace
     assert reasons[0].share == pytest.approx(falls.max() / falls[falls > 0].sum(), rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["mind", "comirec"])
+def test_joint_training_scores_positives_and_negatives_as_serving_does(kind: str, marketplace: Dataset) -> None:
+    trained = channel(kind, interests=3, is_joint=True, objective=ObjectiveConfig(loss="softmax")).fit(marketplace)
+    network = trained.network
+    batch = PrefixBatches(Histories.from_dataset(marketplace, CPU), 20, 100).batch(0, 3)
+    with torch.inference_mode():
+        loss = network.loss(batch, Objective(trained.config.objective, marketplace.item_counts, CPU))
+        served = torch.einsum("bkd,nd->bkn", network(batch.windows), network.items.table()).amax(1)
+        expected = torch.nn.functional.cross_entropy(served, batch.targets, reduction="sum")
+    torch.testing.assert_close(loss, expected)
+
+
 @pytest.mark.parametrize(("kind", "reads_order"), list(zip(KINDS, [False, False, True, False, True], strict=True)))
 def test_only_some_models_read_the_order_of_a_history(kind: str, reads_order: bool, marketplace: Dataset) -> None:
     trained = channel(kind, length=50).fit(marketplace)

@@ -86,7 +86,7 @@ class TowerNetwork(LearnedNetwork):
         )
 
     def for_training(self, batch: PrefixBatch) -> Tensor:
-        """(b, d) the vector of each user that is compared with items; one of several may depend on the target."""
+        """(b, d) or (b, v, d) what is compared with items; one vector of several may depend on the target."""
         return self(batch.windows)
 
 

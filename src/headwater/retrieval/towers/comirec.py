@@ -70,9 +70,8 @@ class ComiRecNetwork(InterestNetwork):
         logits = self.second(torch.tanh(self.first(self.inputs(windows))))
         return logits.masked_fill(~windows.is_event[..., None], -torch.inf).softmax(1)
 
-    def for_training(self, batch: PrefixBatch) -> Tensor:
+    def for_targets(self, users: Tensor, batch: PrefixBatch) -> Tensor:
         """(b, d) v_u = V_u[:, argmax(V_u^T e_i)] (eq. 7): the target trains the interest that is nearest to it."""
-        users = self(batch.windows)
         best = torch.einsum("bkd,bd->bk", users, self.items(batch.targets)).argmax(1)
         return users[torch.arange(len(best), device=best.device), best]
 

@@ -11,6 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from headwater.data.queries import Queries
+from headwater.nn.inputs import Catalogue
+from headwater.nn.prefixes import PrefixBatch
 from headwater.nn.sequences import Histories, Windows
 from headwater.retrieval.base import Candidates, Reason, Reasons
 from headwater.retrieval.towers.channel import TowerChannel, TowerConfig, TowerNetwork
@@ -21,6 +23,11 @@ class InterestConfig(TowerConfig):
 
     interests: int = Field(default=4, ge=1)
     """K, vectors of a user at most (2..8)."""
+
+    is_joint: bool = False
+    """Whether training scores every item by its best interest, as serving does. The papers score the negatives of a
+    target by the vector that the target chose, so that interests are merged by score and yet never compared in
+    training; joint training closes that gap."""
 
     explained_events: int = Field(default=10, ge=1)
     """Events that a reason can name at most: those that add most to the interest."""
@@ -34,6 +41,19 @@ class InterestNetwork(TowerNetwork):
 
     An item's score is its best over the vectors, which a repeated one leaves as it is.
     """
+
+    def __init__(self, config: InterestConfig, catalogue: Catalogue, *, reads_order: bool) -> None:
+        super().__init__(config, catalogue, reads_order=reads_order)
+        self.is_joint = config.is_joint
+
+    def for_training(self, batch: PrefixBatch) -> Tensor:
+        """See `TowerNetwork`; (b, K, d) in joint training, where an item's score is its best over them."""
+        users = self(batch.windows)
+        return users if self.is_joint else self.for_targets(users, batch)
+
+    @abstractmethod
+    def for_targets(self, users: Tensor, batch: PrefixBatch) -> Tensor:
+        """(b, d) of (b, K, d) the vector that the target of each row chooses, which the papers train."""
 
     @abstractmethod
     def parts(self, windows: Windows, items: Tensor) -> Tensor:

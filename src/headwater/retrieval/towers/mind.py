@@ -64,9 +64,8 @@ class MINDNetwork(InterestNetwork):
         vectors = self.tower(squash(capsules))
         return torch.where(self._has_interest(windows)[..., None], vectors, vectors[:, :1])
 
-    def for_training(self, batch: PrefixBatch) -> Tensor:
+    def for_targets(self, users: Tensor, batch: PrefixBatch) -> Tensor:
         """(b, d) v_u = V_u softmax(p · V_u^T e_i) (eq. 8): label-aware attention, the target over the interests."""
-        users = self(batch.windows)
         products = torch.einsum("bkd,bd->bk", users, self.items(batch.targets))
         nearness = (self.sharpness * products).masked_fill(~self._has_interest(batch.windows), -torch.inf)
         return torch.einsum("bk,bkd->bd", nearness.softmax(1), users)
