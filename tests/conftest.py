@@ -3,8 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from headwater.data import Dataset, Vocabulary
+
+# How long an example takes says how busy the machine is, never whether the code is right.
+settings.register_profile("headwater", deadline=None)
+settings.load_profile("headwater")
 
 GROUPS = 6
 ITEMS_PER_GROUP = 25

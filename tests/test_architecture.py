@@ -28,6 +28,7 @@ ROOMS_BELOW = {
     "recipe": LEAVES | {"data", "ranking", "retrieval"},
     "experiment": LEAVES | {"data", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
     "service": LEAVES | {"data", "home", "nearline", "profile", "ranking", "release", "retrieval", "store"},
+    "search": LEAVES | {"data", "retrieval"},
     "show": {"experiment", "service"},
     "demo": {"*"},
     "cli": {"*"},

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 import headwater
 from headwater.cli.data import data_app
-from headwater.cli.learn import evaluate, recommend, train
+from headwater.cli.learn import evaluate, recommend, search, train
 from headwater.cli.loop import demo, serve, stream
 from headwater.cli.release import release_app
 from headwater.errors import HeadwaterError
@@ -34,6 +34,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(release_app, name="release")
 app.command()(train)
 app.command()(evaluate)
+app.command()(search)
 app.command()(recommend)
 app.command()(serve)
 app.command()(stream)

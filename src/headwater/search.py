@@ -1,0 +1,177 @@
+"""Hyper-parameter search on the validation part: the same number of trials, and the same time, for every model.
+
+A search is a TOML file: a kind, the settings that all its trials share, and the values to choose from. Trials are
+drawn once from a seed, run side by side in processes of their own, and written one line each as they end, so that a
+search that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from headwater.config import Settings, parse, read_toml
+from headwater.errors import ConfigError
+from headwater.retrieval import channel_class
+
+
+class Search(Settings):
+    """One search: a kind of channel on one or several data sets."""
+
+    kind: str
+    """Kind of channel."""
+    trials: int = Field(default=6, ge=1)
+    """Settings tried; the first one has the first value of every list."""
+    seconds: float | None = Field(default=90, gt=0)
+    """Wall time of one trial's training; none where the model ends by itself."""
+    seed: int = 0
+    """Of the draw of settings; training has its own, `training.seed`."""
+    metric: str = "ndcg@10"
+    """What early stopping and the choice maximise, full ranking over unseen items."""
+    base: dict[str, Any] = Field(default_factory=dict)
+    """Settings of every trial, as in a recipe."""
+    space: dict[str, list[Any]] = Field(default_factory=dict)
+    """Dotted setting (`training.learning_rate`) -> the values to choose from."""
+
+
+def load_search(path: Path) -> Search:
+    """Read a search; every setting that it can draw is checked now, not in the middle of the night.
+
+    Raises `ConfigError`, which names the file and the key.
+    """
+    search = parse(Search, read_toml(path), str(path))
+    empty = [name for name, values in search.space.items() if not values]
+    if empty:
+        raise ConfigError(f"{path}: space.{empty[0]} has no value")
+    for settings in drawn(search):
+        parse(channel_class(search.kind).config_class, settings, str(path))
+    return search
+
+
+def drawn(search: Search) -> list[dict[str, Any]]:
+    """The settings of each trial, distinct; fewer than `trials` where the space has fewer."""
+    names = list(search.space)
+    sizes = [len(search.space[name]) for name in names]
+    n_points = int(np.prod(sizes, dtype=np.int64)) if names else 1
+    random = np.random.default_rng(search.seed)
+    others = 1 + random.permutation(min(n_points, 1 << 20) - 1)
+    points = [0, *others[: search.trials - 1].tolist()]
+    trials = []
+    for point in points:
+        settings: dict[str, Any] = {"kind": search.kind, **_copy(search.base)}
+        for name, choice in zip(names, np.unravel_index(point, sizes), strict=True) if names else ():
+            _set(settings, name.split("."), search.space[name][int(choice)])
+        trials.append(settings)
+    return trials
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One thing to run: settings on a packed data set. `key` names it in the results."""
+
+    settings: dict[str, Any]
+    packed: Path
+    seconds: float | None
+    metric: str
+
+    @property
+    def key(self) -> str:
+        """The same for the same settings, data file name and time, in any run."""
+        plain = [self.settings, self.packed.name, self.seconds, self.metric]
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def run(
+    searches: Sequence[Search],
+    packed: Sequence[Path],
+    results: Path,
+    *,
+    parallel: int = 1,
+    told: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Run every trial of every search on every data set that `results` does not hold yet, and return all lines.
+
+    Parameters
+    ----------
+    packed : sequence of Path
+        Data sets written by `headwater data pack`.
+    results : Path
+        JSON Lines, appended to as trials end; a last line cut short by a kill is dropped.
+    parallel : int
+        Trials at a time, each in a process of its own; they share the device.
+    told : function
+        Given each new line.
+    """
+    trials = [
+        Trial(settings, path, search.seconds, search.metric)
+        for path in packed
+        for search in searches
+        for settings in drawn(search)
+    ]
+    lines = list(_finished(results))
+    known = {line["key"] for line in lines}
+    waiting = [trial for trial in trials if trial.key not in known]
+    results.parent.mkdir(parents=True, exist_ok=True)
+    if results.exists() and not results.read_bytes().endswith(b"\n"):
+        with results.open("a", encoding="utf-8") as handle:
+            handle.write("\n")  # ends a line that a kill cut short, so that the next one stands alone
+    context = multiprocessing.get_context("spawn")
+    threads = max((os.cpu_count() or 1) // parallel, 1)
+    with ProcessPoolExecutor(parallel, mp_context=context, max_tasks_per_child=1) as pool:
+        running = [pool.submit(_run_one, trial, threads) for trial in waiting]
+        for ended in as_completed(running):
+            line = ended.result()
+            with results.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(line, sort_keys=True) + "\n")
+            lines.append(line)
+            told(line)
+    return lines
+
+
+def _run_one(trial: Trial, threads: int) -> dict[str, Any]:
+    """Train and measure one trial; a failure is a line too, with its reason."""
+    import torch
+
+    from headwater.retrieval.trial import train_packed
+
+    torch.set_num_threads(threads)
+    line: dict[str, Any] = {"key": trial.key, "data_file": trial.packed.name, "settings": trial.settings}
+    try:
+        config = parse(channel_class(trial.settings["kind"]).config_class, trial.settings, "trial")
+        found = train_packed(trial.packed, config, seconds_limit=trial.seconds, metric=trial.metric)
+    except Exception as error:  # one bad trial must not end a night of good ones
+        return line | {"failed": f"{type(error).__name__}: {error}"}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return line | {"device": device, **found}
+
+
+def _finished(results: Path) -> Iterator[dict[str, Any]]:
+    if not results.exists():
+        return
+    for line in results.read_text(encoding="utf-8").splitlines():
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if "failed" not in found:
+            yield found
+
+
+def _copy(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: _copy(value) if isinstance(value, dict) else value for name, value in settings.items()}
+
+
+def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
+    for step in path[:-1]:
+        settings = settings.setdefault(step, {})
+    settings[path[-1]] = value
