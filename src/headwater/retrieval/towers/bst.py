@@ -50,10 +50,10 @@ class BSTConfig(TowerConfig):
 
 
 class BSTNetwork(TowerNetwork):
-    """E = items + positions (section 2.1), self-attention both ways and feed-forward (eqs. 2-6), mean, tower.
+    """E = items + positions (section 2.1), self-attention both ways and feed-forward (section 2.2), mean, tower.
 
     Positions are ordinal; the paper's, the time from event to request, is the input `request_time`. Blocks
-    normalise their input (eq. 5 normalises the output), as all Transformers here do.
+    normalise their input where the paper's normalise their output, as all Transformers here do.
     """
 
     def __init__(self, config: BSTConfig, catalogue: Catalogue) -> None:

@@ -46,7 +46,7 @@ class ComiRecConfig(InterestConfig):
 
 
 class ComiRecNetwork(InterestNetwork):
-    """A = softmax(W₂^T tanh(W₁ H)) over the events, V_u = H A (section 3.3.2, eqs. 5-6).
+    """A = softmax(W₂^T tanh(W₁ H)) over the events, V_u = H A: the self-attentive method.
 
     Attention reads all that is known of an event, position included; what it adds up are the items' vectors, as in
     the authors' code: a score is then a weighted sum of similarities between items.
@@ -71,7 +71,7 @@ class ComiRecNetwork(InterestNetwork):
         return logits.masked_fill(~windows.is_event[..., None], -torch.inf).softmax(1)
 
     def for_targets(self, users: Tensor, batch: PrefixBatch) -> Tensor:
-        """(b, d) v_u = V_u[:, argmax(V_u^T e_i)] (eq. 7): the target trains the interest that is nearest to it."""
+        """(b, d) v_u = V_u[:, argmax(V_u^T e_i)]: the target trains the interest that is nearest to it."""
         best = torch.einsum("bkd,bd->bk", users, self.items(batch.targets)).argmax(1)
         return users[torch.arange(len(best), device=best.device), best]
 
@@ -124,7 +124,7 @@ class ComiRec(InterestChannel[ComiRecConfig]):
 
 
 def aggregate(pool: Candidates, categories: NDArray[np.int32], diversity: float, k: int) -> Candidates:
-    """Controllable aggregation: k of each query's items for relevance and variety (section 3.4, algorithm 1).
+    """Controllable aggregation: greedy inference for relevance and variety (algorithm 1).
 
     The paper maximises Q(u, S) = Σ_{i∈S} f(u, i) + λ Σ_{i∈S} Σ_{j∈S} [category of i ≠ category of j] greedily: the
     next item is the one of highest f(u, i) + λ |{j ∈ S of another category}|. That is

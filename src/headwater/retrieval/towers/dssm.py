@@ -41,7 +41,7 @@ class DSSMConfig(TowerConfig):
 
 
 class DSSMNetwork(TowerNetwork):
-    """y = towers of user and item (eqs. 1-2, rectified instead of tanh), R = cos(y_u, y_i) (eq. 3), R/τ (eq. 4).
+    """y_u, y_i from two towers (rectified instead of tanh), R = cos(y_u, y_i), softmax over R/τ (section 3.3).
 
     The user's input is the mean of the events', the item's its embedding, which both towers share.
     """

@@ -33,11 +33,11 @@ class MINDConfig(InterestConfig):
     nearest one does."""
 
     hidden: tuple[int, ...] = (128,)
-    """Widths of the rectified layers behind each capsule (H in the paper)."""
+    """Widths of the rectified layers behind each capsule."""
 
 
 class MINDNetwork(InterestNetwork):
-    """Behaviour-to-interest dynamic routing (section 4.3), then a tower for each capsule (section 4.2's H layers).
+    """Behaviour-to-interest dynamic routing (algorithm 1), a tower behind each capsule, label-aware attention to train.
 
     What the paper leaves open. Routing logits start as normal draws; here each item has its own, drawn once with
     the model's seed, so that a history has the same interests whenever and beside whomever it is asked, in
@@ -65,7 +65,7 @@ class MINDNetwork(InterestNetwork):
         return torch.where(self._has_interest(windows)[..., None], vectors, vectors[:, :1])
 
     def for_targets(self, users: Tensor, batch: PrefixBatch) -> Tensor:
-        """(b, d) v_u = V_u softmax(p · V_u^T e_i) (eq. 8): label-aware attention, the target over the interests."""
+        """(b, d) v_u = V_u softmax(p · V_u^T e_i): label-aware attention, the target over the interests."""
         products = torch.einsum("bkd,bd->bk", users, self.items(batch.targets))
         nearness = (self.sharpness * products).masked_fill(~self._has_interest(batch.windows), -torch.inf)
         return torch.einsum("bk,bkd->bd", nearness.softmax(1), users)
@@ -80,7 +80,7 @@ class MINDNetwork(InterestNetwork):
         return weights[row, :, best] * torch.einsum("bwd,bd->bw", votes, direction)
 
     def _has_interest(self, windows: Windows) -> Tensor:
-        """(b, K) bool: the first K'_u = max(1, min(K, log₂ |I_u|)) (eq. 9), rounded down."""
+        """(b, K) bool: the first K'_u = max(1, min(K, log₂ |I_u|)), rounded down (algorithm 1)."""
         interests = torch.arange(self.logits.shape[1], device=windows.counts.device)
         return (interests == 0) | (2 ** (interests + 1) <= windows.counts[:, None])
 
@@ -101,7 +101,7 @@ def route(
     Parameters
     ----------
     votes : (b, w, d)
-        S e_i: one bilinear map for all pairs of event and interest (eq. 6).
+        S e_i: one bilinear map for all pairs of event and interest.
     logits : (b, w, K)
         b_ij at the start.
     is_event : (b, w) bool
@@ -126,7 +126,7 @@ def route(
 
 
 def squash(capsules: Tensor) -> Tensor:
-    """u = |z|² / (1 + |z|²) · z / |z| (eq. 4), 0 for z = 0: the direction stays, the length says how sure it is."""
+    """u = |z|² / (1 + |z|²) · z / |z|, 0 for z = 0: the direction stays, the length says how sure it is."""
     squares = capsules.square().sum(-1, keepdim=True)
     # |z|² / |z| = |z|: written so that neither value nor gradient divides by a length of 0.
     return capsules * (squares + 1e-12).sqrt() / (1 + squares)
