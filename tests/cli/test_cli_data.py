@@ -91,6 +91,9 @@ def test_a_data_set_is_packed_into_one_file(run, tmp_path: Path) -> None:
     assert "12 interactions in shop.npz" in done.output
     assert dataset.checksum() in done.output
     assert unpack(tmp_path / "shop.npz").checksum() == dataset.checksum()
+    done = run("pack shop frequent.npz --min-item-interactions 2 --home h")
+    assert done.exit_code == 0, done.output
+    assert unpack(tmp_path / "frequent.npz").checksum() == dataset.with_frequent_items(2).checksum()
 
 
 @pytest.mark.parametrize("verb", ["get", "import", "describe", "check", "pack"])

@@ -235,11 +235,14 @@ def check_(
 def pack_(
     data: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A known name or a data set's folder.")],
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The .npz to write; an older one is replaced.")],
+    min_item: Annotated[
+        int, typer.Option("--min-item-interactions", help="Leave out items with fewer interactions.", min=1)
+    ] = 1,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Write a data set into one compressed file, for training on a machine without polars.
 
-    Example: headwater data pack ml-1m ml-1m.npz
+    Examples: headwater data pack ml-1m ml-1m.npz; headwater data pack ml-1m ml-1m-5.npz --min-item-interactions 5
     """
     from headwater.data.catalogue import load
     from headwater.data.packed import pack
@@ -247,6 +250,8 @@ def pack_(
     console = Console()
     with console.status(f"packing {data}"):
         dataset = load(data, home)
+        if min_item > 1:
+            dataset = dataset.with_frequent_items(min_item)
         pack(dataset, to)
     console.print(
         f"{dataset.name}: {len(dataset):,} interactions in {to} ({to.stat().st_size / 1e6:.1f} MB), "
