@@ -29,7 +29,7 @@ ROOMS_BELOW = {
     "experiment": LEAVES | {"data", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
     "service": LEAVES | {"data", "home", "nearline", "profile", "ranking", "release", "retrieval", "store"},
     "search": LEAVES | {"data", "retrieval"},
-    "show": {"experiment", "service"},
+    "show": {"experiment", "metrics", "service"},
     "demo": {"*"},
     "cli": {"*"},
     "__main__": {"cli"},

@@ -140,6 +140,17 @@ def load_recipe(path: Path) -> Recipe:
     return recipe
 
 
+def load_recipes(path: Path) -> dict[str, Recipe]:
+    """Every recipe of a folder, or the one that `path` is, by file name without its ending.
+
+    Raises `ConfigError` where there is none, and as `load_recipe` does.
+    """
+    paths = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+    if not paths:
+        raise ConfigError(f"{path} holds no recipe (*.toml)")
+    return {found.stem: load_recipe(found) for found in paths}
+
+
 def _inherited(path: Path, name: str) -> dict[str, Any]:
     values = read_toml(path.parent / name)
     if "inherits" in values:

@@ -14,8 +14,11 @@ from rich.segment import Segments
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:
-    from headwater.experiment import Row, Table
+    from pathlib import Path
+
+    from headwater.experiment import ChannelByGap, Row, Table
     from headwater.experiment.table import Line
+    from headwater.metrics import IncrementalRecall
     from headwater.service.messages import Answer, AnsweredItem
 
 NOT_RUN = "not run"
@@ -81,6 +84,18 @@ def print_evaluation(console: Console, table: Table) -> None:
         console.print(f"[dim]{escape(note)}[/dim]")
 
 
+def print_table(console: Console, table: Table, path: Path, *, is_incremental: bool, is_by_gap: bool) -> None:
+    """The evaluation, what was asked for beside it, and where the same stands as JSON."""
+    from headwater.experiment import by_gap, incremental
+
+    print_evaluation(console, table)
+    if is_incremental:
+        print_incremental(console, incremental(table))
+    if is_by_gap:
+        print_by_gap(console, by_gap(table))
+    console.print(f"[dim]the same as JSON: {path}[/dim]", soft_wrap=True)
+
+
 def print_row(console: Console, dataset: str, row: Row) -> None:
     """One finished run of a table, in a line."""
     run = row.channel if row.seed is None else f"{row.channel}, seed {row.seed}"
@@ -89,6 +104,49 @@ def print_row(console: Console, dataset: str, row: Row) -> None:
     )
     line = f"{dataset}: {run}: {quality}; fitted in {row.fit_seconds:.1f} s"
     console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def print_incremental(console: Console, found: Sequence[IncrementalRecall]) -> None:
+    """What each channel adds to the others, a table for each cut-off, in the greedy order."""
+    for at in found:
+        parts = {part.channel: part for part in at.contributions}
+        headings = ["channel", "recall", "all without it", "lost", "only it, hits", "union so far", "gain"]
+        lines = [
+            [
+                step.channel,
+                f"{parts[step.channel].recall:.4f}",
+                f"{parts[step.channel].without:.4f}",
+                f"{at.recall - parts[step.channel].without:.4f}",
+                f"{parts[step.channel].n_unique:,}",
+                f"{step.recall:.4f}",
+                f"{step.gain:.4f}",
+            ]
+            for step in at.greedy
+        ]
+        title = (
+            f"recall of all channels together, {at.k} candidates of each: {at.recall:.4f}; best first, then most added"
+        )
+        _print_figures(console, title, headings, lines)
+
+
+def print_by_gap(console: Console, found: Sequence[ChannelByGap]) -> None:
+    """HR of each channel by the time since the last event, and where a gain by knowing the request time lies."""
+    if not found:
+        console.print("no hit rate by gap: the data set has no clock, or no run has its targets' ranks")
+        return
+    buckets = found[0].buckets
+    n_queries = sum(bucket.n_queries for bucket in buckets)
+    headings = ["channel", *(f"{bucket.gap} ({bucket.n_queries / n_queries:.1%})" for bucket in buckets), "all"]
+    lines = []
+    for channel in found:
+        figures = [f"{bucket.hit_rate:.4f}" for bucket in channel.buckets]
+        lines.append([channel.channel, *figures, f"{channel.hit_rate:.4f}"])
+        if channel.gain:
+            lines.append(
+                [f"  share of its gain over {channel.beside}", *(f"{share:.1%}" for share in channel.gain), ""]
+            )
+    title = f"HR@{found[0].k} by the time since the last event (share of the queries)"
+    _print_figures(console, title, headings, lines)
 
 
 def _ordered(table: Table) -> list[Line]:

@@ -56,6 +56,23 @@ def test_evaluate_prints_one_table_and_writes_it_as_json(place: Path) -> None:
     assert (place / "docs" / "results" / "evaluate-recipe-validation.json").is_file()
 
 
+def test_evaluate_all_runs_a_folder_of_recipes_once(place: Path) -> None:
+    table = place / "recipes" / "table"
+    table.mkdir(parents=True, exist_ok=True)
+    (table / "small.toml").write_text(RECIPE, encoding="utf-8")
+    (table / "again.toml").write_text("inherits = 'small.toml'\nmin_item_interactions = 10\n", encoding="utf-8")
+    done = headwater("evaluate", "--all", "--by-gap", cwd=place)
+    assert done.returncode == 0, done.stderr
+    for word in ("small: itemcf: hr@10", "marketplace (items >= 10)", "union so far", "time since the last event"):
+        assert word in done.stdout
+    for name in ("small", "again"):
+        assert (place / "docs" / "results" / f"table-{name}-test.json").is_file()
+    once_more = headwater("evaluate", "--all", "--recipes", "recipes/table/small.toml", cwd=place)
+    assert once_more.returncode == 0, once_more.stderr
+    assert "hr@10" not in once_more.stdout, "nothing is run again"
+    assert "HR@10" in once_more.stdout
+
+
 def test_recommend_gives_titles_and_says_why(place: Path) -> None:
     done = headwater("recommend", "--user", "7", "-k", "5", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -76,6 +93,7 @@ def test_recommend_to_a_stranger_falls_back_to_what_is_popular(place: Path) -> N
         (("recommend", "--user", "seven"), "user ids of release"),
         (("train", "recipes.toml"), "recipes.toml does not exist; there is recipe.toml"),
         (("evaluate", "recipe.toml", "--home", "elsewhere"), "marketplace"),
+        (("evaluate", "--all", "--recipes", "nothing.toml"), "nothing.toml does not exist"),
         (("recommend", "--user", "7", "--home", "elsewhere"), "headwater train"),
         (("serve", "--home", "elsewhere"), "headwater train"),
         (("serve", "--host", "0.0.0.0"), "HEADWATER_TOKEN"),
@@ -97,3 +115,18 @@ def test_release_list_marks_the_one_being_served(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "*" in done.stdout
     assert "popular, itemcf" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("evaluate",), "give one recipe, or --all"),
+        (("evaluate", "recipe.toml", "--all"), "give one recipe, or --all"),
+        (("evaluate", "recipe.toml", "--channel", "popular"), "goes with --all only"),
+        (("evaluate", "recipe.toml", "--part", "train"), "neither 'test' nor 'validation'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(place: Path, words: tuple[str, ...], says: str) -> None:
+    done = headwater(*words, cwd=place)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.replace("│", " ").split())

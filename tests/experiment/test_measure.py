@@ -4,18 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from small_recipes import recipe_of
 
-from headwater.data import Dataset
-from headwater.experiment import config_hash, evaluate_recipe
-from headwater.recipe import EvaluateRecipe, Recipe
+from headwater.data import Dataset, leave_one_out
+from headwater.experiment import Row, config_hash, evaluate_recipe
+from headwater.experiment.provenance import seed_of, with_seed
+from headwater.recipe import Recipe
 from headwater.retrieval.classic.itemcf import ItemCFConfig
+from headwater.retrieval.classic.mf import MFConfig
 from headwater.retrieval.classic.popular import PopularConfig
-
-
-@pytest.fixture
-def recipe() -> Recipe:
-    channels = (PopularConfig(), ItemCFConfig(neighbours=40))
-    return Recipe(dataset="marketplace", channels=channels, evaluate=EvaluateRecipe(ks=(5, 10)))
+from headwater.retrieval.evaluation import validation_figure
+from headwater.retrieval.sequence.sasrec import SASRec, SASRecConfig
 
 
 def test_co_occurrence_beats_popularity_where_users_have_tastes(marketplace: Dataset, recipe: Recipe) -> None:
@@ -40,3 +39,64 @@ def test_the_table_as_json_carries_what_it_takes_to_repeat_it(
         assert row["full"]["protocol"] == "full ranking over unseen items"
         assert row["full"]["time_tie_rule"]
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["table.json"]
+
+
+def test_a_row_reads_back_as_it_was_written(marketplace: Dataset, learned: SASRecConfig) -> None:
+    (row,) = evaluate_recipe(recipe_of(learned), marketplace).rows
+    plain = json.loads(json.dumps(row.to_json(), allow_nan=False))
+    assert Row.from_json(plain).to_json() == plain
+
+
+def test_the_config_hash_is_of_the_channel_and_the_protocol_alone(recipe: Recipe) -> None:
+    popular, itemcf = recipe.channels
+    assert config_hash(recipe, popular) != config_hash(recipe, itemcf)
+    assert config_hash(recipe, itemcf) != config_hash(recipe, ItemCFConfig(neighbours=41))
+    alone = recipe_of(itemcf)
+    assert config_hash(alone, itemcf) == config_hash(recipe, itemcf)
+    deeper = alone.model_copy(update={"evaluate": alone.evaluate.model_copy(update={"ks": (5, 10, 20)})})
+    assert config_hash(deeper, itemcf) != config_hash(alone, itemcf)
+
+
+def test_the_config_hash_leaves_the_seed_apart(recipe: Recipe, learned: SASRecConfig) -> None:
+    for chosen in (learned, MFConfig()):
+        other = with_seed(chosen, 7)
+        assert (seed_of(chosen), seed_of(other)) == (0, 7)
+        assert config_hash(recipe, other) == config_hash(recipe, chosen)
+    assert seed_of(ItemCFConfig()) is None
+    assert with_seed(ItemCFConfig(), 7) == ItemCFConfig()
+
+
+def test_seeds_are_runs_of_what_draws_at_random_and_of_nothing_else(marketplace: Dataset) -> None:
+    recipe = recipe_of(PopularConfig(), MFConfig(factors=4, epochs=2, seed=5))
+    rows = evaluate_recipe(recipe, marketplace, seeds=3).rows
+    assert [(row.channel, row.seed) for row in rows] == [("popular", None), ("mf", 5), ("mf", 6), ("mf", 7)]
+    assert len({row.config for row in rows[1:]}) == 1
+    assert len({row.full.metrics["ndcg@10"] for row in rows[1:]}) > 1
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_a_learned_channel_stops_by_validation_whichever_part_is_measured(
+    marketplace: Dataset, learned: SASRecConfig, part: str
+) -> None:
+    (row,) = evaluate_recipe(recipe_of(learned), marketplace, part=part).rows
+    split = leave_one_out(marketplace)
+    alone = SASRec(learned).fit(split.train, validate=validation_figure(split))
+    assert alone.report is not None
+    assert row.training is not None
+    assert row.training["best_value"] == alone.report.best_value == validation_figure(split)(alone)
+    assert row.training["best_epoch"] == alone.report.best_epoch
+    assert [value for _, _, value in row.training["curve"]] == [value for _, _, value in alone.report.curve]
+    assert {"epochs", "positives_per_second", "peak_memory"} <= row.training.keys()
+    if part == "validation":
+        assert row.full.metrics["ndcg@10"] == row.training["best_value"]
+
+
+def test_targets_are_ranked_down_to_the_deepest_cut_off_of_the_closer_look(
+    marketplace: Dataset, recipe: Recipe
+) -> None:
+    itemcf = evaluate_recipe(recipe, marketplace).rows[1]
+    assert itemcf.target_ranks is not None
+    assert len(itemcf.target_ranks) == itemcf.full.n_queries
+    within = (itemcf.target_ranks >= 0) & (itemcf.target_ranks < 10)
+    assert within.mean() == pytest.approx(itemcf.full.metrics["hr@10"])
+    assert itemcf.target_ranks.max() > 10

@@ -3,22 +3,18 @@
 from pathlib import Path
 
 import pytest
+from small_recipes import recipe_of
 
 from headwater import release as releases
-from headwater.data import Dataset, key_of
+from headwater.data import Dataset, key_of, leave_one_out
 from headwater.experiment import import_profiles, train
 from headwater.home import Home
 from headwater.profile.history import Profile
-from headwater.recipe import EvaluateRecipe, Recipe
-from headwater.retrieval.classic.itemcf import ItemCFConfig
+from headwater.recipe import Recipe
 from headwater.retrieval.classic.popular import PopularConfig
+from headwater.retrieval.evaluation import validation_figure
+from headwater.retrieval.sequence.sasrec import SASRec, SASRecConfig
 from headwater.store.lmdb import LmdbStore
-
-
-@pytest.fixture
-def recipe() -> Recipe:
-    channels = (PopularConfig(), ItemCFConfig(neighbours=40))
-    return Recipe(dataset="marketplace", channels=channels, evaluate=EvaluateRecipe(ks=(5, 10)))
 
 
 def test_training_promotes_a_release_and_knows_the_users(marketplace: Dataset, recipe: Recipe, tmp_path: Path) -> None:
@@ -44,3 +40,28 @@ def test_training_promotes_a_release_and_knows_the_users(marketplace: Dataset, r
         assert [history.items.tolist() for history in again] == once
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_a_learned_channel_of_a_release_is_trained_for_the_epochs_that_were_best_on_validation(
+    marketplace: Dataset, learned: SASRecConfig, tmp_path: Path, validate: bool
+) -> None:
+    home = Home(tmp_path)
+    # A rate far too high: validation is best at once and falls.
+    learned = learned.model_copy(update={"training": learned.training.model_copy(update={"learning_rate": 0.5})})
+    split = leave_one_out(marketplace)
+    report = SASRec(learned).fit(split.train, validate=validation_figure(split)).report
+    assert report is not None
+    assert report.best_epoch is not None
+    assert report.best_epoch + 1 < learned.training.epochs, "else this shows nothing"
+
+    folder = home.releases / train(recipe_of(PopularConfig(), learned), marketplace, home, validate=validate)
+    _, sasrec = releases.load(folder).channels
+    assert isinstance(sasrec, SASRec)
+    epochs = report.best_epoch + 1 if validate else learned.training.epochs
+    assert sasrec.config.training.epochs == epochs
+    fixed = learned.model_copy(update={"training": learned.training.model_copy(update={"epochs": epochs})})
+    expected = SASRec(fixed).fit(marketplace)
+    queries = split.test.queries
+    assert sasrec.retrieve(queries, 10).items.tolist() == expected.retrieve(queries, 10).items.tolist()
+    assert ("sasrec" in releases.read_manifest(folder).metrics) == validate

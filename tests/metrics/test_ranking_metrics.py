@@ -28,6 +28,15 @@ def test_hits_are_located_in_rank_order() -> None:
     assert GOLDEN.n_targets.tolist() == [3, 1, 1]
 
 
+def test_every_target_knows_its_place_in_the_order_it_was_given() -> None:
+    assert GOLDEN.target_ranks.tolist() == [2, 0, -1, -1, 1]
+    # A tie counts against the target, and one that the cut divides is a miss.
+    tied = hits_of([[1, 2, 3]], [[2, 1]], [[5.0, 4.0, 4.0]])
+    assert tied.target_ranks.tolist() == [2, 0]
+    cut = hits_of([[1, 2, 3]], [[2, 1]], [[5.0, 4.0, 4.0]], limit=3)
+    assert cut.target_ranks.tolist() == [-1, 0]
+
+
 def test_hit_rate_asks_for_any_target_within_k() -> None:
     assert hit_rate(GOLDEN, 1).tolist() == [1.0, 0.0, 0.0]
     assert hit_rate(GOLDEN, 2).tolist() == [1.0, 0.0, 1.0]

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from headwater.home import DEFAULT_HOME, Home
 
@@ -45,6 +44,16 @@ def evaluate(
     home: HomeOption = DEFAULT_HOME,
     part: Annotated[str, typer.Option(help="`validation` while tuning, `test` once at the end.")] = "test",
     results: Annotated[Path, typer.Option(help="Folder for the tables as JSON.")] = Path("docs/results"),
+    seeds: Annotated[int, typer.Option(help="Runs of each channel that draws at random.", min=1)] = 1,
+    packed: Annotated[
+        Path | None, typer.Option(help="A packed data set in place of the home's, or a folder of such.")
+    ] = None,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Say what each channel adds to the others; --all always does.")
+    ] = False,
+    by_gap: Annotated[
+        bool, typer.Option("--by-gap", help="Also say the hit rate by the time since the last event.")
+    ] = False,
     every: Annotated[
         bool, typer.Option("--all", help="Every recipe of --recipes; runs that --results holds are not run again.")
     ] = False,
@@ -52,82 +61,50 @@ def evaluate(
     channel: Annotated[
         list[str] | None, typer.Option(help="With --all: run this channel only. Repeatable.", metavar="NAME")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of each channel that draws at random.", min=1)] = 1,
-    packed: Annotated[
-        Path | None, typer.Option(help="A packed data set in place of the home's, or a folder of such.")
-    ] = None,
 ) -> None:
     """Fit every channel of a recipe on the training part and print one table of quality and cost.
 
     Example: headwater evaluate recipes/ml-1m.toml
     """
     from headwater import experiment
-    from headwater.recipe import load_recipe
-    from headwater.show import print_evaluation
+    from headwater.recipe import load_recipe, load_recipes
+    from headwater.show import print_row, print_table
 
     if part not in ("test", "validation"):
         raise typer.BadParameter(f"{part!r} is neither 'test' nor 'validation'", param_hint="--part")
     if (recipe is None) != every:
         raise typer.BadParameter("give one recipe, or --all for a folder of them", param_hint="RECIPE")
-    console = Console()
-    if recipe is None:
-        _evaluate_all(console, recipes, home, part, results, channel or [], seeds, packed)
-        return
-    if channel:
+    if channel and not every:
         raise typer.BadParameter("goes with --all only", param_hint="--channel")
-    chosen = load_recipe(recipe)
-    with console.status("reading the data set") as status:
-        dataset = chosen.load_dataset(home, packed=packed)
-        table = experiment.evaluate_recipe(chosen, dataset, part=part, seeds=seeds, say=status.update)
-    print_evaluation(console, table)
-    path = results / f"evaluate-{recipe.stem}-{part}.json"
-    table.save(path)
-    console.print(f"[dim]the same as JSON: {path}[/dim]")
-
-
-def _evaluate_all(
-    console: Console,
-    recipes: Path,
-    home: Path,
-    part: str,
-    results: Path,
-    channels: list[str],
-    seeds: int,
-    packed: Path | None,
-) -> None:
-    from headwater.errors import ConfigError, DatasetUnavailable
-    from headwater.experiment import Results, require_channels, resume_recipe
-    from headwater.recipe import load_recipe
-    from headwater.show import print_evaluation, print_row
-
-    paths = sorted(recipes.glob("*.toml")) if recipes.is_dir() else [recipes]
-    if not paths:
-        raise ConfigError(f"{recipes} holds no recipe (*.toml)")
-    chosen = {path.stem: load_recipe(path) for path in paths}
-    require_channels(channels, chosen.values())
-    is_whole = True
-    for name, recipe in chosen.items():
-        with console.status(f"reading {recipe.dataset}") as status:
-            try:
-                dataset = recipe.load_dataset(home, packed=packed)
-            except DatasetUnavailable as error:
-                console.print(f"[bold]{name}[/bold]: not run: {escape(str(error))}", soft_wrap=True)
-                is_whole = False
-                continue
-            kept = Results(results, name, recipe, dataset, part)
-            table = resume_recipe(
-                recipe,
-                dataset,
-                kept,
-                part=part,
-                seeds=seeds,
-                only=channels,
-                say=status.update,
-                ended=partial(print_row, console, name),
-            )
-        print_evaluation(console, table)
-        console.print(f"[dim]the same as JSON: {kept.path}[/dim]\n", soft_wrap=True)
-        is_whole = is_whole and not table.failures
+    console = Console()
+    if recipe is not None:
+        chosen = load_recipe(recipe)
+        with console.status("reading the data set") as status:
+            dataset = chosen.load_dataset(home, packed=packed)
+            table = experiment.evaluate_recipe(chosen, dataset, part=part, seeds=seeds, say=status.update)
+        path = results / f"evaluate-{recipe.stem}-{part}.json"
+        table.save(path)
+        print_table(console, table, path, is_incremental=incremental, is_by_gap=by_gap)
+        return
+    with console.status("") as status:
+        outcomes = experiment.evaluate_all(
+            load_recipes(recipes),
+            home,
+            results,
+            part=part,
+            seeds=seeds,
+            only=channel or [],
+            packed=packed,
+            say=status.update,
+            ended=partial(print_row, console),
+        )
+        is_whole = True
+        for outcome in outcomes:
+            if outcome.table is not None:
+                print_table(console, outcome.table, outcome.path, is_incremental=True, is_by_gap=by_gap)
+            else:
+                console.print(f"{outcome.name}: not run: {outcome.reason}", markup=False, soft_wrap=True)
+            is_whole = is_whole and outcome.is_whole
     if not is_whole:
         raise typer.Exit(1)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, is_dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from headwater.data import Dataset, Split
-from headwater.errors import ConfigError, HeadwaterError
+from headwater.errors import HeadwaterError
 from headwater.experiment.provenance import commit_id, config_hash, machine, seed_of, with_seed
 from headwater.experiment.results import Results
 from headwater.experiment.table import Row, Table
@@ -92,16 +91,6 @@ def resume_recipe(
         except (HeadwaterError, ImportError) as error:
             failures[chosen.name] = str(error)
     return Table(recipe, dataset, part, results.rows(), failures)
-
-
-def require_channels(names: Collection[str], recipes: Collection[Recipe]) -> None:
-    """Raise `ConfigError`, which names the nearest one, where a name is of no channel of any recipe."""
-    known = list(dict.fromkeys(channel.name for recipe in recipes for channel in recipe.channels))
-    for name in names:
-        if name not in known:
-            nearest = get_close_matches(name, known, 1, 0.0)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigError(f"no recipe has a channel {name!r}{hint} (there are {', '.join(known)})")
 
 
 def _runs(chosen: ChannelSettings, seeds: int) -> list[ChannelSettings]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,11 @@ from headwater.experiment.table import Row, Table
 from headwater.recipe import Recipe
 
 
+def document_path(folder: Path, name: str, part: str) -> Path:
+    """Where the results of the recipe `name` on a part stand."""
+    return folder / f"table-{name}-{part}.json"
+
+
 class Results:
     """The rows of one recipe on one data set and part, in a JSON document that several processes may add to.
 
@@ -29,14 +34,14 @@ class Results:
     Parameters
     ----------
     folder : Path
-        Holds `table-{name}-{part}.json` of every recipe.
+        Holds the documents of all recipes.
     name : str
         Of the recipe's file, without its ending.
     """
 
     def __init__(self, folder: Path, name: str, recipe: Recipe, dataset: Dataset, part: str) -> None:
         self.folder = folder
-        self.path = folder / f"table-{name}-{part}.json"
+        self.path = document_path(folder, name, part)
         self.recipe = recipe
         self._empty = Table(recipe, dataset, part, [])
         self._head = self._empty.head()
@@ -71,10 +76,11 @@ class Results:
             plain = [other.to_json() for other in sorted([*kept, row], key=self._order)]
             write_document(self.path, {**document, **self._head, "rows": plain})
 
-    def attach(self, name: str, plain: Any) -> None:
-        """Write what was derived from the rows, as `name`, beside them."""
+    def attach(self, derived: Mapping[str, Any]) -> None:
+        """Write what was derived from the rows beside them, each under its name."""
         with self._alone():
-            write_document(self.path, {**self._document(), **self._head, name: plain})
+            document = {**self._document(), **self._head, **derived}
+            write_document(self.path, {"rows": [], **document})
 
     def _order(self, row: Row) -> tuple[int, str, int]:
         return self._places.get(row.channel, len(self._places)), row.channel, row.seed or 0

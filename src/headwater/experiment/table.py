@@ -164,8 +164,10 @@ class Table:
         return {**self.head(), "rows": [row.to_json() for row in self.rows]}
 
     def save(self, path: Path) -> None:
-        """Write `to_json` to `path`, whole or not at all."""
-        write_document(path, self.to_json())
+        """Write `to_json`, and what a closer look at the rows gives, to `path`, whole or not at all."""
+        from headwater.experiment.breakdown import derived
+
+        write_document(path, {**self.to_json(), **derived(self)})
 
     def head(self) -> dict[str, Any]:
         """Of which data, cut how, the rows are."""

@@ -1,0 +1,53 @@
+"""A machine that trains has torch, pyarrow, typer and rich, but neither stores, nor frames, nor compiled kernels."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from headwater.data import Dataset
+from headwater.data.packed import pack
+
+RECIPE = """
+dataset = "marketplace"
+[[channels]]
+kind = "popular"
+[[channels]]
+kind = "itemcf"
+[[channels]]
+kind = "sasrec"
+length = 10
+dimension = 8
+layers = 1
+heads = 1
+training = { epochs = 2, validate_every = 1, device = "cpu" }
+"""
+
+WITHOUT = """
+import sys
+LACKING = {"polars", "lmdb", "msgspec", "faiss", "gensim", "numba", "litestar", "granian", "matplotlib", "httpx"}
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in LACKING:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Lacking())
+from headwater.cli import main
+main()
+"""
+
+
+def test_the_shared_table_runs_from_a_packed_file_with_what_that_machine_has(
+    tmp_path: Path, marketplace: Dataset
+) -> None:
+    pack(marketplace, tmp_path / "marketplace.npz")
+    (tmp_path / "small.toml").write_text(RECIPE, encoding="utf-8")
+    words = ["evaluate", "--all", "--recipes", "small.toml", "--packed", "marketplace.npz", "--results", "results"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "itemcf was not run: No module named 'numba'" in " ".join(done.stdout.split())
+    assert done.returncode == 1, "one channel could not be run here"
+    plain = json.loads((tmp_path / "results" / "table-small-test.json").read_text(encoding="utf-8"))
+    assert [row["channel"] for row in plain["rows"]] == ["popular", "sasrec"]
+    assert plain["rows"][1]["training"]["epochs"] >= 1

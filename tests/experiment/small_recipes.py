@@ -1,0 +1,8 @@
+"""Recipes over the made-up marketplace."""
+
+from headwater.recipe import EvaluateRecipe, Recipe
+from headwater.retrieval.base import ChannelSettings
+
+
+def recipe_of(*channels: ChannelSettings) -> Recipe:
+    return Recipe(dataset="marketplace", channels=channels, evaluate=EvaluateRecipe(ks=(5, 10), incremental_ks=(5, 20)))
