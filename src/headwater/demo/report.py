@@ -15,7 +15,7 @@ from headwater.show import evaluation_cells, quality_metrics, say_reasons
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from headwater.demo.play import Played
+    from headwater.demo.visits import Played
     from headwater.experiment import Table
     from headwater.service.messages import Answer
 
