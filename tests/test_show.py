@@ -2,6 +2,8 @@
 
 import io
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -13,7 +15,15 @@ from headwater.retrieval.classic.itemcf import ItemCFConfig
 from headwater.retrieval.classic.mf import MFConfig
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.retrieval.sequence.sasrec import SASRecConfig
-from headwater.show import evaluation_cells, over_seeds, print_by_gap, print_evaluation, print_incremental
+from headwater.show import (
+    evaluation_cells,
+    over_seeds,
+    print_by_gap,
+    print_evaluation,
+    print_incremental,
+    print_table,
+    telling,
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +79,28 @@ def test_the_notes_say_what_was_not_run_and_what_the_marks_mean(table: Table) ->
 def test_a_table_without_any_run_prints(table: Table) -> None:
     text = printed(print_evaluation, replace(table, rows=[]))
     assert text.count("not run") >= 4
+
+
+def test_a_channel_whose_ranks_are_not_here_is_named(table: Table, tmp_path: Path) -> None:
+    rows = [
+        replace(row, full=replace(row.full, target_ranks=None)) if row.channel == "mf" else row for row in table.rows
+    ]
+    shown = partial(print_table, is_incremental=True, is_by_gap=False)
+    text = printed(shown, replace(table, rows=rows), tmp_path / "table.json", width=200)
+    assert "the ranks of its targets are not here: mf" in text
+    assert "the ranks of its targets" not in printed(shown, table, tmp_path / "table.json", width=200)
+
+
+def test_a_spinner_stops_for_the_bar_of_a_training_and_starts_again() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with console.status("") as status:
+        tell = telling(console, status)
+        tell("training sasrec on 10 interactions")
+        before = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "training sasrec on 10 interactions" in before
+        tell("evaluating [all] of sasrec")
+    # The spinner draws at its own pace, and once more when it ends.
+    assert "evaluating [all] of sasrec" in console.file.getvalue().removeprefix(before)  # type: ignore[attr-defined]
 
 
 def test_incremental_recall_prints_a_table_for_each_cut_off(table: Table) -> None:

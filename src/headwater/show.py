@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.segment import Segments
+from rich.status import Status
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:
@@ -26,6 +27,21 @@ NOT_RUN = "not run"
 
 TRIGGERS_SHOWN = 2
 """Reasons of one channel for one item that a line has room for."""
+
+
+def telling(console: Console, status: Status) -> Callable[[str], None]:
+    """Shows what an experiment does now: beside a spinner, or as a line above the bar that a training draws."""
+    from headwater.experiment.measure import TRAINING
+
+    def tell(text: str) -> None:
+        if text.startswith(TRAINING):
+            status.stop()
+            console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+        else:
+            status.update(escape(text))
+            status.start()
+
+    return tell
 
 
 def evaluation_cells(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -90,7 +106,14 @@ def print_table(console: Console, table: Table, path: Path, *, is_incremental: b
 
     print_evaluation(console, table)
     if is_incremental:
-        print_incremental(console, incremental(table))
+        found = incremental(table)
+        print_incremental(console, found)
+        looked_at = {part.channel for part in found[0].contributions} if found else set()
+        others = [line.channel for line in table.lines() if line.rows and line.channel not in looked_at]
+        if others:
+            console.print(
+                f"[dim]not in it, since the ranks of its targets are not here: {escape(', '.join(others))}[/dim]"
+            )
     if is_by_gap:
         print_by_gap(console, by_gap(table))
     console.print(f"[dim]the same as JSON: {path}[/dim]", soft_wrap=True)

@@ -121,3 +121,22 @@ def test_the_document_holds_the_closer_look_too(home: Path) -> None:
     assert [at["k"] for at in plain["incremental"]] == [5, 20]
     assert [channel["channel"] for channel in plain["by_gap"]] == ["popular", "itemcf"]
     assert len(plain["rows"]) == 2
+
+
+def test_a_closer_look_is_not_replaced_by_one_that_sees_fewer_channels(home: Path) -> None:
+    recipes = {"small": recipe_of(PopularConfig(), ItemCFConfig(), MF)}
+    run = Run(recipes, home)
+    before = json.loads(run.outcomes[0].path.read_text(encoding="utf-8"))
+    config = next(row["config"] for row in before["rows"] if row["channel"] == "itemcf")
+    (ranks,) = (home.parent / "results" / "ranks").glob(f"*-{config}-*.npy")
+    ranks.unlink()
+    again = Run(recipes, home)
+    assert again.fresh == []
+    assert json.loads(again.outcomes[0].path.read_text(encoding="utf-8")) == before
+
+
+def test_a_training_is_announced_as_such_since_it_draws_its_own_bar(home: Path, learned: SASRecConfig) -> None:
+    said: list[str] = []
+    Run({"small": recipe_of(PopularConfig(), learned)}, home, say=said.append)
+    assert any(line.startswith("fitting popular on ") for line in said)
+    assert any(line.startswith("training sasrec (seed 0) on ") for line in said)

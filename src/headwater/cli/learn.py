@@ -28,12 +28,13 @@ def train(
     """
     from headwater import experiment
     from headwater.recipe import load_recipe
+    from headwater.show import telling
 
     console = Console()
     chosen = load_recipe(recipe)
     with console.status("reading the data set") as status:
         dataset = chosen.load_dataset(home)
-        release = experiment.train(chosen, dataset, Home(home), validate=validate, say=status.update)
+        release = experiment.train(chosen, dataset, Home(home), validate=validate, say=telling(console, status))
     console.print(f"promoted release [bold]{release}[/bold]; serve it with: headwater serve")
 
 
@@ -68,7 +69,7 @@ def evaluate(
     """
     from headwater import experiment
     from headwater.recipe import load_recipe, load_recipes
-    from headwater.show import print_row, print_table
+    from headwater.show import print_row, print_table, telling
 
     if part not in ("test", "validation"):
         raise typer.BadParameter(f"{part!r} is neither 'test' nor 'validation'", param_hint="--part")
@@ -81,12 +82,12 @@ def evaluate(
         chosen = load_recipe(recipe)
         with console.status("reading the data set") as status:
             dataset = chosen.load_dataset(home, packed=packed)
-            table = experiment.evaluate_recipe(chosen, dataset, part=part, seeds=seeds, say=status.update)
+            table = experiment.evaluate_recipe(chosen, dataset, part=part, seeds=seeds, say=telling(console, status))
         path = results / f"evaluate-{recipe.stem}-{part}.json"
         table.save(path)
         print_table(console, table, path, is_incremental=incremental, is_by_gap=by_gap)
         return
-    with console.status("") as status:
+    with console.status("reading the recipes") as status:
         outcomes = experiment.evaluate_all(
             load_recipes(recipes),
             home,
@@ -95,7 +96,7 @@ def evaluate(
             seeds=seeds,
             only=channel or [],
             packed=packed,
-            say=status.update,
+            say=telling(console, status),
             ended=partial(print_row, console),
         )
         is_whole = True

@@ -19,13 +19,23 @@ from headwater.retrieval.base import Channel, ChannelSettings
 from headwater.retrieval.evaluation import evaluate, latency, validation_figure
 
 Say = Callable[[str], None]
-"""Told what is being done now, for a progress display."""
+"""Told what is being done now, for a progress display. Where it is `TRAINING …`, a bar of the training follows."""
+
+TRAINING = "training "
 
 
 def fit_channel(
-    settings: ChannelSettings, data: Dataset, *, validate: Callable[[Channel], float] | None = None
+    settings: ChannelSettings,
+    data: Dataset,
+    *,
+    validate: Callable[[Channel], float] | None = None,
+    say: Say = lambda _: None,
 ) -> tuple[Any, float]:
     """A channel of the kind that `settings` are of, fitted on `data`, and the seconds that took."""
+    seed = seed_of(settings)
+    name = settings.name if seed is None else f"{settings.name} (seed {seed})"
+    verb = TRAINING if hasattr(settings, "training") else "fitting "
+    say(f"{verb}{name} on {len(data):,} interactions of {data.name}")
     channel = channel_class(settings.kind)(settings)
     start = time.perf_counter()
     channel.fit(data, validate=validate)
@@ -101,10 +111,8 @@ def _runs(chosen: ChannelSettings, seeds: int) -> list[ChannelSettings]:
 def _measure(run: ChannelSettings, recipe: Recipe, dataset: Dataset, split: Split, part: str, say: Say) -> Row:
     held_out = split.test if part == "test" else split.validation
     settings, seed = recipe.evaluate, seed_of(run)
-    name = run.name if seed is None else f"{run.name} (seed {seed})"
-    say(f"fitting {name} on {len(split.train):,} interactions of {dataset.name}")
-    channel, seconds = fit_channel(run, split.train, validate=validation_figure(split))
-    say(f"evaluating {name} on {len(held_out):,} queries of {dataset.name}")
+    channel, seconds = fit_channel(run, split.train, validate=validation_figure(split), say=say)
+    say(f"evaluating {run.name} on {len(held_out):,} queries of {dataset.name}")
     depth = max(settings.incremental_ks)
     full = evaluate(channel, held_out, FullRanking(), train=split.train, ks=settings.ks, depth=depth)
     sampled = None

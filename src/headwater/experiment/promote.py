@@ -30,8 +30,8 @@ def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True
     measured = {row.channel: row for row in rows}
     channels = []
     for chosen in recipe.channels:
-        say(f"fitting {chosen.name} on all {len(dataset):,} interactions")
-        channels.append(fit_channel(for_all_data(chosen, measured.get(chosen.name)), dataset)[0])
+        settings = for_all_data(chosen, measured.get(chosen.name))
+        channels.append(fit_channel(settings, dataset, say=say)[0])
     say(f"fitting the ranker {recipe.ranker.name}")
     ranker = AffinityRanker(recipe.ranker).fit(dataset)
     say("building the release")

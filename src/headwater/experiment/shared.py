@@ -95,7 +95,8 @@ def _evaluate(
     table = resume_recipe(
         recipe, dataset, results, part=part, seeds=seeds, only=only, say=say, ended=lambda row: ended(name, row)
     )
-    results.attach(derived(table))
+    if all(row.target_ranks is not None for row in table.rows):
+        results.attach(derived(table))  # else it would speak of fewer channels than what stands there
     return Outcome(name, table, results.path)
 
 
