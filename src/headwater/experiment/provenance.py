@@ -8,13 +8,15 @@ import os
 import platform
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from headwater.config import Settings
 from headwater.recipe import Recipe
 from headwater.retrieval.base import ChannelSettings
+
+CHECKOUT = Path(__file__).parents[3]
+"""Where the package is run from, if that is a checkout."""
 
 C = TypeVar("C", bound=ChannelSettings)
 
@@ -49,18 +51,25 @@ def with_seed(channel: C, seed: int) -> C:
     return channel.model_copy(update={"seed": seed})
 
 
-@cache
-def commit_id() -> str:
-    """The checkout's commit, with `+` where it has uncommitted changes; `release` outside of one."""
-    root = Path(__file__).parents[3]
-    if not (root / ".git").exists():
+def commit_id(root: Path = CHECKOUT) -> str:
+    """The checkout's commit, with `+` where its `src` has uncommitted changes.
+
+    A copied tree without its history says `unknown`, unless the environment's `HEADWATER_COMMIT` says what it is a
+    copy of; an installed package says `release`.
+    """
+    if os.environ.get("HEADWATER_COMMIT"):
+        return os.environ["HEADWATER_COMMIT"]
+    if not (root / "pyproject.toml").exists():
         return "release"
     try:
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True)
-        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True)
-    except FileNotFoundError:  # a copied checkout on a machine without git
-        return "release"
-    return (head.stdout.strip() or "release") + ("+" if dirty.stdout.strip() else "")
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no", "--", "src") else "")
+    except (FileNotFoundError, subprocess.CalledProcessError):  # no git here, or no history
+        return "unknown"
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def machine() -> str:
