@@ -196,7 +196,7 @@ def print_history(console: Console, recent: Sequence[tuple[str, str]], known: in
     """(title, category) of a user's last interactions, newest first, of `known` in all."""
     table = RichTable("title", "category", box=box.SIMPLE_HEAD, pad_edge=False)
     for title, category in recent:
-        table.add_row(title, category)
+        table.add_row(escape(title), escape(category))
     console.print(f"the last {len(recent)} of {known} interactions, newest first")
     console.print(table)
 
@@ -209,7 +209,8 @@ def print_answer(console: Console, answer: Answer, *, title: str = "") -> None:
     table.add_column("title", ratio=2)
     table.add_column("why", ratio=3)
     for place, item in enumerate(answer.items, 1):
-        table.add_row(str(place), f"{item.title} [dim]{item.category}[/dim]", say_reasons(item))
+        named = f"{escape(item.title)} [dim]{escape(item.category)}[/dim]"
+        table.add_row(str(place), named, escape(say_reasons(item)))
     console.print(table)
 
 

@@ -1,6 +1,7 @@
 """The tour, whole, on the made-up marketplace: real processes, real report."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def toured(tmp_path_factory: pytest.TempPathFactory, marketplace: Dataset) -> tu
     """(report, what was printed)."""
     home = Home(tmp_path_factory.mktemp("home"))
     save_dataset(marketplace, home.root / "data" / "marketplace", source="made up")
-    channels = (PopularConfig(), ItemCFConfig(neighbours=30))
+    channels = (PopularConfig(), ItemCFConfig(neighbours=30, half_life=2.0))
     recipe = Recipe(dataset="marketplace", channels=channels, merge=MergeRecipe(pool=60))
     console = Console(file=io.StringIO(), width=100)
     report = play(recipe, home, console)
@@ -32,7 +33,10 @@ def test_the_tour_shows_the_loop_closing(toured: tuple[Path, str]) -> None:
     _, printed = toured
     said = " ".join(printed.split())
     assert "The stream had that visit's ranked list in the store" in said
-    assert "8 were ranked on the detail page" not in said or "come back through the stream" in said
+    returned = re.search(r"(\d+) name Thing \d+ as their reason; (\d+) were ranked on the detail page", said)
+    assert returned, said
+    assert int(returned[1]) > 0, "the click is the reason of some item"
+    assert int(returned[2]) > 0, "what the detail page ranked came back through the stream"
     assert "nearline: ranked" in said
     assert "popular: popular with everybody" in said
     assert "report with plots" in said

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_recipes import recipe_of
 
 from headwater import release as releases
-from headwater.data import Dataset, key_of, leave_one_out
+from headwater.data import Dataset, Vocabulary, key_of, leave_one_out
+from headwater.errors import ConfigError, SchemaError
 from headwater.experiment import import_profiles, train
 from headwater.home import Home
 from headwater.profile.history import Profile
 from headwater.recipe import Recipe
+from headwater.retrieval.classic.itemcf import ItemCFConfig
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.retrieval.evaluation import validation_figure
 from headwater.retrieval.sequence.sasrec import SASRec, SASRecConfig
@@ -65,3 +68,43 @@ def test_a_learned_channel_of_a_release_is_trained_for_the_epochs_that_were_best
     queries = split.test.queries
     assert sasrec.retrieve(queries, 10).items.tolist() == expected.retrieve(queries, 10).items.tolist()
     assert ("sasrec" in releases.read_manifest(folder).metrics) == validate
+
+
+def tiny(name: str, lengths: list[int]) -> Dataset:
+    """Users of the given history lengths, no item twice."""
+    users = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    items = np.arange(len(users), dtype=np.int32)
+    return Dataset.from_events(
+        name,
+        Vocabulary(np.arange(len(lengths))),
+        Vocabulary([f"item-{code}" for code in range(len(items))]),
+        event_users=users,
+        event_items=items,
+        event_times=np.arange(len(users), dtype=np.int64),
+    )
+
+
+def test_a_channel_that_found_nothing_on_validation_still_gives_a_release_that_loads(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    recipe = recipe_of(PopularConfig(), ItemCFConfig())
+    release = train(recipe, tiny("strangers", [3, 3, 3, 3]), home)
+    metrics = releases.load(home.releases / release).manifest.metrics
+    assert metrics["itemcf"]["hr@5"] == 0
+    assert "popularity@5" not in metrics["itemcf"]
+
+
+def test_users_of_one_item_are_trained_on_when_nothing_is_measured(tmp_path: Path) -> None:
+    home, dataset = Home(tmp_path), tiny("singles", [1, 1, 1])
+    with pytest.raises(SchemaError, match=r"at least 3 interactions.*--no-validate"):
+        train(recipe_of(PopularConfig()), dataset, home)
+    release = train(recipe_of(PopularConfig()), dataset, home, validate=False)
+    assert releases.current(home.releases) == release
+
+
+def test_another_data_set_needs_a_home_of_its_own(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    train(recipe_of(PopularConfig()), tiny("shop", [3, 3]), home)
+    with pytest.raises(ConfigError, match=r"serves 'shop'.*train 'films' in a home of its own"):
+        train(recipe_of(PopularConfig()), tiny("films", [3, 3]), home)
+    train(recipe_of(PopularConfig()), tiny("shop", [3, 4]), home)
+    assert len(releases.listed(home.releases)) == 2

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.data import Behaviour
-from headwater.errors import ArtefactError, TornValue
+from headwater.errors import ArtefactError
 from headwater.profile import History, Profile
 from headwater.store import LmdbStore, Put, key_bytes
 
@@ -154,17 +154,15 @@ def test_a_user_who_was_never_seen_can_be_forgotten(store: LmdbStore) -> None:
 # -- damage
 
 
-def test_a_torn_history_is_named_left_alone_and_can_be_forgotten(store: LmdbStore) -> None:
+def test_a_torn_history_begins_anew_and_leaves_the_others_alone(store: LmdbStore) -> None:
     profile = Profile(store)
     append(profile, 1, [(10, 1, 1)])
+    append(profile, 2, [(10, 2, 1)])
     with store._env.begin(write=True) as txn:
         txn.put(b"profile\0" + key_bytes(1), b"torn")
-    with pytest.raises(TornValue, match="profile"):
-        profile.history([1])
-    with pytest.raises(TornValue, match="profile"):
-        append(profile, 1, [(11, 1, 1)])
-    profile.forget(1, at=30)
-    assert len(profile.history([1])[0]) == 0
+    assert [len(history) for history in profile.history([1, 2])] == [0, 1]
+    append(profile, 1, [(11, 1, 1)])
+    assert [len(history) for history in profile.history([1, 2])] == [1, 1]
 
 
 @pytest.mark.parametrize("value", [b"", b"HP\x02" + bytes(12), b"HP\x01" + bytes(12) + b"x"])

@@ -121,6 +121,37 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, marketplace: Dataset)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_figure_that_is_not_defined_is_left_out_and_the_release_still_loads(
+    tmp_path: Path, marketplace: Dataset
+) -> None:
+    release = releases.build(
+        tmp_path,
+        dataset=marketplace,
+        channels=[Popular().fit(marketplace)],
+        ranker=AffinityRanker().fit(marketplace),
+        merge=Merge(weights={}, pool=1),
+        metrics={"popular": {"hr@10": 0.5, "popularity@10": float("nan")}},
+    )
+    releases.promote(tmp_path, release)
+    assert releases.load(tmp_path / release).manifest.metrics == {"popular": {"hr@10": 0.5}}
+
+
+def test_two_builds_of_one_second_that_differ_in_anything_are_two_releases(root: Path, marketplace: Dataset) -> None:
+    again = releases.build(
+        root,
+        dataset=marketplace,
+        channels=[Popular().fit(marketplace), ItemCF().fit(marketplace)],
+        ranker=AffinityRanker().fit(marketplace),
+        merge=Merge(weights={"popular": 9.0, "itemcf": 2.0, "nearline": 1.0}, pool=50),
+        metrics={"itemcf": {"hr@10": 0.5}},
+        now=1_700_000_000,
+    )
+    assert len(set(releases.listed(root))) == 2
+    assert releases.read_manifest(root / again).merge.weights["popular"] == 9.0
+    assert build(root, marketplace, now=1_700_000_000) in releases.listed(root)
+    assert len(releases.listed(root)) == 2, "the same release built twice is one"
+
+
 def test_another_format_is_refused(root: Path) -> None:
     path = root / releases.listed(root)[0] / "manifest.json"
     path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 9'))

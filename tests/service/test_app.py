@@ -4,17 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from litestar.testing import TestClient
 
+from headwater.data import Dataset
 from headwater.errors import ConfigError, ReleaseError
 from headwater.home import Home
 from headwater.service.app import MAX_BODY, create_app, serve
+from headwater.store.base import key_bytes
+
+LOOPBACK = "http://127.0.0.1"
 
 
 @pytest.fixture
 def client(home: Home) -> Iterator[TestClient[Any]]:
-    with TestClient(create_app(home)) as opened:
+    with TestClient(create_app(home), base_url=LOOPBACK) as opened:
         yield opened
 
 
@@ -29,6 +34,7 @@ def client(home: Home) -> Iterator[TestClient[Any]]:
         ({"user": None}, "$.user", "null"),
         ({"user": 2**70}, "$.user", "int"),
         ({"user": 7, "scenario": "../etc"}, "$.scenario", "regex"),
+        ({"user": 7, "scenario": "homepage\n"}, "$.scenario", "regex"),
         ({"user": 7, "kk": 5}, "$", "kk"),
         ({"user": 7, "exclude": [1.5]}, "$.exclude", "float"),
     ],
@@ -73,11 +79,14 @@ def test_excluded_and_seen_items_are_never_returned(client: TestClient[Any]) -> 
     assert second["items"][0]["item"] not in {item["item"] for item in third["items"]}
 
 
-def test_more_than_the_catalogue_gives_all_that_may_be_returned(client: TestClient[Any]) -> None:
+def test_more_than_the_catalogue_gives_all_that_may_be_returned(client: TestClient[Any], marketplace: Dataset) -> None:
     answer = client.post("/v1/candidates", json={"user": 7, "k": 1000}).json()
     returned = [item["item"] for item in answer["items"]]
     assert len(set(returned)) == len(returned)
-    assert 0 < len(returned) <= 150 - answer["history"]
+    code = marketplace.users.code(7)
+    seen = marketplace.event_items[marketplace.offsets[code] : marketplace.offsets[code + 1]]
+    ever = np.flatnonzero(marketplace.item_counts)
+    assert set(returned) == set(marketplace.items.decode(np.setdiff1d(ever, seen)))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +94,7 @@ def test_more_than_the_catalogue_gives_all_that_may_be_returned(client: TestClie
     [
         ({"user": 7}, "$.events[1]", "item"),
         ({"user": 7, "item": "item-001", "behaviour": "clik"}, "$.events[1].behaviour", "did you mean 'click'"),
+        ({"user": 7, "item": "item-001", "request_id": ""}, "$.events[1].request_id", ">= 1"),
         ({"user": 7, "item": "item-001", "time": -5}, "$.events[1].time", ">= 0"),
         ({"user": 7, "item": "item-001", "time": 4_000_000_000}, "$.events[1].time", "ahead"),
         ({"user": 7, "item": "item-001", "time": 1_600_000_000_000}, "$.events[1].time", "<="),
@@ -125,13 +135,41 @@ def test_a_body_beyond_the_limit_is_refused(client: TestClient[Any]) -> None:
 
 
 def test_a_token_guards_all_but_the_health_check(home: Home) -> None:
+    # With a token the name it is reached by does not matter: that is what the token is for.
     with TestClient(create_app(home, token="secret")) as guarded:
+        assert guarded.get("/schema/openapi.json").status_code == 401
         assert guarded.get("/healthz").status_code == 200
         assert guarded.post("/v1/candidates", json={"user": 7}).status_code == 401
         wrong = guarded.post("/v1/candidates", json={"user": 7}, headers={"authorization": "Bearer secre"})
         assert wrong.status_code == 401
         right = guarded.post("/v1/candidates", json={"user": 7}, headers={"authorization": "Bearer secret"})
         assert right.status_code == 200
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1:8080", "localhost", "[::1]:8080"])
+def test_loopback_names_are_answered(client: TestClient[Any], name: str) -> None:
+    assert client.post("/v1/candidates", json={"user": 7}, headers={"host": name}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "[::2]"])
+def test_a_page_that_renames_itself_to_loopback_is_refused(client: TestClient[Any], name: str) -> None:
+    assert client.post("/v1/candidates", json={"user": 7}, headers={"host": name}).status_code in (400, 403)
+
+
+def test_what_any_web_page_may_send_unasked_is_refused(client: TestClient[Any], home: Home) -> None:
+    body = b'{"events": [{"user": 7, "item": "item-149"}]}'
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        assert client.post("/v1/events", content=body, headers={"content-type": kind}).status_code == 415
+    assert not list(home.log.glob("*.jsonl"))
+
+
+def test_a_torn_profile_is_a_newcomer_and_begins_anew(client: TestClient[Any]) -> None:
+    store = client.app.state.live.store
+    with store._env.begin(write=True) as transaction:
+        transaction.put(b"profile\0" + key_bytes(7), b"torn")
+    assert client.post("/v1/candidates", json={"user": 7}).json()["history"] == 0
+    assert client.post("/v1/events", json={"events": [{"user": 7, "item": "item-149"}]}).status_code == 202
+    assert client.post("/v1/candidates", json={"user": 7}).json()["history"] == 1
 
 
 def test_an_address_beyond_loopback_demands_a_token(home: Home) -> None:
@@ -153,9 +191,30 @@ def test_a_promoted_release_that_is_damaged_leaves_the_old_one_serving(home: Hom
     bad = "20990101T000000Z-damaged0"
     shutil.copytree(home.releases / good, home.releases / bad)
     (home.releases / bad / "items.parquet").write_bytes(b"PAR1")
-    releases.promote(home.releases, bad)
+    with pytest.raises(ReleaseError, match=r"items.parquet was altered"):
+        releases.promote(home.releases, bad)
+    (home.releases / "current").write_text(bad, encoding="utf-8")  # damaged after it was promoted
     client.app.state.live.refresh()
     health = client.get("/healthz").json()
     assert health["release"] == good
     assert "items.parquet was altered" in health["refused"]
     assert client.post("/v1/candidates", json={"user": 7}).status_code == 200
+
+
+def test_a_pointer_that_cannot_be_read_leaves_the_watch_watching(home: Home, client: TestClient[Any]) -> None:
+    from headwater import release as releases
+
+    live = client.app.state.live
+    good = releases.current(home.releases)
+    (home.releases / "current").write_bytes(b"\xff\xfe")
+    live.refresh()
+    assert "damaged" in client.get("/healthz").json()["refused"]
+    (home.releases / "current").unlink()
+    (home.releases / "current").mkdir()  # no error of ours
+    live.refresh()
+    assert client.get("/healthz").json()["refused"]
+    assert live._watcher.is_alive()
+    (home.releases / "current").rmdir()
+    releases.promote(home.releases, good)
+    live.refresh()
+    assert client.get("/healthz").json() == {"status": "ok", "release": good, "items": 150, "refused": None}

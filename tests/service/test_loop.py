@@ -55,6 +55,22 @@ def test_a_click_and_a_visit_elsewhere_shape_the_next_homepage(home: Home) -> No
         assert clicked not in [item["item"] for item in answer["items"]]
 
 
+def test_once_the_stream_is_stopped_no_new_visit_comes_back_as_nearline(home: Home) -> None:
+    with running(home, stream=False) as client:
+        with running_verb(["stream", "--quiet"], home, home.root / "stream.log"):
+            _, first_visit = visit_detail_and_click(client)
+            deadline = time.monotonic() + WAIT_SECONDS
+            while not reasons(ask(client), "nearline") and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert {why["visit"] for why in reasons(ask(client), "nearline")} == {first_visit}
+        _, second_visit = visit_detail_and_click(client)  # the operator is stopped now
+        for _ in range(20):
+            time.sleep(0.1)
+            visits = {why["visit"] for why in reasons(ask(client), "nearline")}
+            assert visits <= {first_visit}
+            assert second_visit not in visits
+
+
 def test_without_the_stream_process_nothing_comes_back_as_nearline(home: Home) -> None:
     with running(home, stream=False) as client:
         clicked, visit = visit_detail_and_click(client)

@@ -84,7 +84,13 @@ def demo(
 
     Example: headwater demo
     """
+    import signal
+    import sys
+
     from headwater.demo import play
     from headwater.recipe import load_recipe
+
+    # A terminated tour must stop the processes that it started: leave through the `finally` that does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     play(load_recipe(recipe), Home(home), Console())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from headwater.data.columns import find_column, parse_ids
+from headwater.data.columns import WHOLE, find_column, parse_ids
 from headwater.data.finding import Finding
-from headwater.data.tables import SEPARATORS, read_table
+from headwater.data.tables import Table, read_table
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import SchemaError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TEXT_COLUMNS = ("title", "category")
 """Always text, whatever the file's type: the rest of the package shows or groups by them."""
+_PLAIN_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
 
 
 def read_attributes(
@@ -33,11 +34,12 @@ def read_attributes(
     Raises
     ------
     SchemaError
-        The file cannot be read, has no such column, lacks an id, has one id twice, has ids of another kind, or
-        shares no id with the events.
+        The file cannot be read, has no such column, lacks an id, has one id twice, has ids of another kind,
+        shares no id with the events, or holds values that are not alike in a column, or no text in a title or
+        category: file, row and column are named.
     """
     path = Path(path)
-    table = read_table(path, {id_column})
+    table = read_table(path)
     if id_column not in table.names:
         raise SchemaError(str(find_column(table, id_column, "item or user id")))
     if id_column != "id" and "id" in table.names:
@@ -69,23 +71,60 @@ def read_attributes(
     if add_new:
         vocabulary = vocabulary.extended(listed)
     known = pl.DataFrame({"id": pl.Series(vocabulary.ids, dtype=ids.dtype)})
-    joined = known.join(_values(path, id_column, ids), on="id", how="left", maintain_order="left")
+    joined = known.join(_values(table, id_column, ids), on="id", how="left", maintain_order="left")
     return vocabulary, joined.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _values(path: Path, id_column: str, ids: pl.Series) -> pl.DataFrame:
+def _values(table: Table, id_column: str, ids: pl.Series) -> pl.DataFrame:
     """All columns of the file, with the parsed ids as `id` in front."""
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            frame = pl.read_parquet(path)
-        elif suffix in SEPARATORS:
-            text = {name: pl.String for name in (id_column, *TEXT_COLUMNS)}
-            frame = pl.read_csv(path, separator=SEPARATORS[suffix], infer_schema_length=None, schema_overrides=text)
-        else:
-            frame = pl.read_ndjson(path, infer_schema_length=None)
-    except pl.exceptions.PolarsError as error:
-        raise SchemaError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    frame = frame.filter(pl.col(id_column).is_not_null()).drop(id_column)
-    texts = [pl.col(name).cast(pl.String) for name in TEXT_COLUMNS if name in frame.columns]
-    return frame.with_columns(texts).insert_column(0, ids.alias("id"))
+    for column, (row, what) in table.mixed.items():
+        raise SchemaError(f"{table.place(row, column)}: {what}. Write the values of a column alike.")
+    columns = [ids.alias("id")]
+    for column in table.frame.drop(id_column):
+        if column.name in TEXT_COLUMNS:
+            column = _text(table, column)
+        elif table.is_text:
+            column = _numbers_in_text(column)
+        columns.append(column)
+    return pl.DataFrame(columns)
+
+
+def _text(table: Table, column: pl.Series) -> pl.Series:
+    """A title or category as text; numbers, dates and booleans as they print."""
+    if table.is_text:
+        return _empty_as_null(column)
+    if not column.dtype.is_nested() and column.dtype != pl.Binary:
+        try:
+            return column.cast(pl.String)
+        except pl.exceptions.PolarsError:
+            pass  # No text can be made of the type, such as a duration.
+    filled = column.is_not_null()
+    if not filled.any():
+        return pl.repeat(None, len(column), dtype=pl.String, eager=True).alias(column.name)
+    row = int(filled.arg_true()[0])
+    value = column[row]
+    shown = value.to_list() if isinstance(value, pl.Series) else value
+    raise SchemaError(
+        f"{table.place(row, column.name)}: {shown!r} ({column.dtype}) where text is expected. "
+        f"Write one {column.name} an id, and lists into a column of another name."
+    )
+
+
+def _numbers_in_text(column: pl.Series) -> pl.Series:
+    """A column of a file without types: integers, decimals or booleans where every value is one, else text.
+
+    A leading zero, as in a postal code, makes it text.
+    """
+    text = _empty_as_null(column)
+    for pattern, kind in ((WHOLE, pl.Int64), (_PLAIN_DECIMAL, pl.Float64)):
+        if text.str.contains(pattern).all():
+            numbers = text.cast(kind, strict=False)
+            if numbers.null_count() == text.null_count() < len(text):
+                return numbers
+    if text.is_in(["true", "false"]).all() and text.null_count() < len(text):
+        return text == "true"
+    return text
+
+
+def _empty_as_null(column: pl.Series) -> pl.Series:
+    return column.set(column == "", None)

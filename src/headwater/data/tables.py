@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,13 +72,16 @@ class Table:
 
 
 def read_table(path: Path | str, wanted: Collection[str] | None = None) -> Table:
-    """Read the columns of `path` that are `wanted` (all by default); those it lacks are simply not there.
+    """Read the columns of `path` that are `wanted`; those it lacks are simply not there.
+
+    By default all columns are read, and those of a JSONL file may then hold booleans, lists and objects too.
 
     Raises
     ------
     SchemaError
         No such file, an unknown type, an empty or truncated file, text that is not UTF-8, a row with another
-        number of fields than the header, or a line that is no JSON object: each with its line.
+        number of fields than the header, or a line that is no JSON object: each with its line. Where all columns
+        of a JSONL file are read, NaN and Infinity, which JSON does not have, are refused with line and column.
     """
     path = Path(path)
     if not path.is_file():
@@ -96,7 +100,7 @@ def read_table(path: Path | str, wanted: Collection[str] | None = None) -> Table
         return _read_parquet(path, wanted)
     if path.suffix.lower() in SEPARATORS:
         return _read_csv(path, wanted)
-    return _read_jsonl(path, wanted)
+    return _read_jsonl_whole(path) if wanted is None else _read_jsonl(path, wanted)
 
 
 def _among(names: Collection[str], wanted: Collection[str] | None) -> list[str]:
@@ -203,9 +207,9 @@ def _refuse_bad_text(path: Path) -> None:
 # -- JSONL
 
 
-def _read_jsonl(path: Path, wanted: Collection[str] | None) -> Table:
+def _read_jsonl(path: Path, wanted: Collection[str]) -> Table:
     names = _jsonl_names(path)
-    fields = sorted(names) if wanted is None else list(wanted)
+    fields = list(wanted)
     # Only the wanted fields of each line are decoded into Python values.
     slots = [f"c{at}" for at in range(len(fields))]
     record = msgspec.defstruct(
@@ -235,6 +239,48 @@ def _read_jsonl(path: Path, wanted: Collection[str] | None) -> Table:
         else:
             mixed[name] = series
     return Table(path, tuple(names), pl.DataFrame(columns), mixed, lines if lines and lines[-1] != len(lines) else None)
+
+
+def _read_jsonl_whole(path: Path) -> Table:
+    """Every column of every line, of whatever type, in the order in which the columns first appear."""
+    _jsonl_names(path)
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    records: list[dict[str, Any]] = []
+    lines: list[int] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.isspace():
+                continue
+            try:
+                records.append(decoder.decode(line))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise _not_json(path, number, line, error) from error
+            lines.append(number)
+    names = dict.fromkeys(name for record in records for name in record)
+    columns: dict[str, pl.Series] = {}
+    mixed: dict[str, tuple[int, str]] = {}
+    for name in names:
+        values = [record.get(name) for record in records]
+        plain = all(value is None or type(value) in (str, int, float) for value in values)
+        series = _typed(values) if plain else _inferred(values)
+        if isinstance(series, pl.Series):
+            columns[name] = series
+        else:
+            mixed[name] = series
+    return Table(path, tuple(names), pl.DataFrame(columns), mixed, lines if lines[-1] != len(lines) else None)
+
+
+def _not_json(path: Path, number: int, line: bytes, error: Exception) -> SchemaError:
+    """What to say of a line that could not be decoded: the column that holds NaN or Infinity, or the parser's word."""
+    for name, value in _object(path, number, line).items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            return SchemaError(
+                f"{path}, line {number}, column {name!r}: NaN or Infinity, which JSON does not have. "
+                f"Write null, or a finite number."
+            )
+    return SchemaError(f"{path}, line {number}: not a JSON object ({error}). Every line must hold one whole object.")
 
 
 def _jsonl_names(path: Path) -> dict[str, None]:
@@ -292,6 +338,26 @@ def _typed(values: list[Any]) -> pl.Series | tuple[int, str]:
         return row, f"{values[row]!r} is {_JSON_NAMES.get(type(first), 'neither a number nor text')}"
     what = _JSON_NAMES.get(type(values[row]), "neither a number nor text")
     return row, f"{values[row]!r} is {what}, while {first!r} before it is {_JSON_NAMES[type(first)]}"
+
+
+def _inferred(values: list[Any]) -> pl.Series | tuple[int, str]:
+    """A series of booleans, lists or objects, or the first row that does not fit the rows before it."""
+    import pyarrow as pa
+
+    def fault(n: int) -> str:
+        """Why the first n values are not of one type; empty where they are."""
+        try:
+            kind = pa.array(values[:n]).type
+        except (pa.ArrowException, OverflowError, TypeError) as error:
+            return _first_line(error)
+        # Parquet cannot hold it.
+        return "an object without any key" if "struct<>" in str(kind) else ""
+
+    if not fault(len(values)):
+        # Polars reads an Arrow array of one type as it is; from Python values it would guess again.
+        return pl.Series(pl.from_arrow(pa.array(values)))
+    row = bisect_left(range(1, len(values) + 1), True, key=lambda n: bool(fault(n)))
+    return row, f"{values[row]!r} does not fit the rows before it: {fault(row + 1)}"
 
 
 _JSON_NAMES = {int: "an integer", float: "a decimal", str: "text", bool: "a boolean"}

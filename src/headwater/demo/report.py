@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.text import Text
 
 from headwater.show import evaluation_cells, quality_metrics, say_reasons
 
@@ -94,7 +95,7 @@ def _evaluation(table: Table) -> str:
 
 
 def _visit(number: int, what: str, answer: Answer) -> str:
-    plain = what.replace("[bold]", "").replace("[/bold]", "")
+    plain = Text.from_markup(what).plain
     rows = "".join(
         f"<tr><td class=n>{place}</td><td>{html.escape(item.title)}</td><td>{html.escape(item.category)}</td>"
         f"<td>{_lines(say_reasons(item))}</td></tr>"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import httpx
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 from headwater.data.vocabulary import key_of
 from headwater.demo.processes import running
@@ -43,11 +44,12 @@ def play_visits(home: Home, user: int | str, console: Console) -> Played:
         with running(home) as client:
             first = _visit(client, played, console, "the user opens the homepage", user=user)
             chosen = first.items[0]
+            opened = f"opens [bold]{escape(chosen.title)}[/bold]"
             detail = _visit(
                 client,
                 played,
                 console,
-                f"opens [bold]{chosen.title}[/bold]: mini_detail ranks {first.ranked} items beside it and shows {PAGE}",
+                f"{opened}: mini_detail ranks {first.ranked} items beside it and shows {PAGE}",
                 user=user,
                 scenario="mini_detail",
                 item=chosen.item,
@@ -57,7 +59,7 @@ def play_visits(home: Home, user: int | str, console: Console) -> Played:
             again = _visit(client, played, console, "goes back to the homepage", user=user)
             _explain_change(console, first, again, chosen)
             _act(client, user, again.items[0], "purchase", again.request_id)
-            console.print(f"buys [bold]{again.items[0].title}[/bold]\n")
+            console.print(f"buys [bold]{escape(again.items[0].title)}[/bold]\n")
             _visit(client, played, console, "and once more: what was bought is gone", user=user)
             newcomer = "newcomer" if isinstance(user, str) else 10**12
             _visit(client, played, console, "a newcomer, never seen before", user=newcomer)
@@ -105,6 +107,7 @@ def _explain_change(console: Console, before: Answer, after: Answer, clicked: An
     named = sum(any(why.item == clicked.item for why in item.why) for item in after.items)
     nearline = sum(any(why.kind == "nearline" for why in item.why) for item in after.items)
     console.print(
-        f"{len(fresh)} of {len(after.items)} items are new since visit 1; {named} name [bold]{clicked.title}[/bold] as "
-        f"their reason; {nearline} were ranked on the detail page and come back through the stream\n"
+        f"{len(fresh)} of {len(after.items)} items are new since visit 1; {named} name "
+        f"[bold]{escape(clicked.title)}[/bold] as their reason; {nearline} were ranked on the detail page and come "
+        "back through the stream\n"
     )

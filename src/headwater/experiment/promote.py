@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headwater.config import Settings
 from headwater.data import Dataset
+from headwater.errors import ConfigError, SchemaError
 from headwater.experiment.measure import Say, evaluate_recipe, fit_channel
 from headwater.experiment.table import Row
 from headwater.home import Home
@@ -26,7 +27,11 @@ def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True
     from headwater.ranking.affinity import AffinityRanker
     from headwater.release import Merge
 
-    rows = evaluate_recipe(recipe, dataset, part="validation", say=say).rows if validate else []
+    require_own_home(dataset, home)
+    try:
+        rows = evaluate_recipe(recipe, dataset, part="validation", say=say).rows if validate else []
+    except SchemaError as error:
+        raise SchemaError(f"{error}; train without measuring first: --no-validate") from error
     measured = {row.channel: row for row in rows}
     channels = []
     for chosen in recipe.channels:
@@ -48,6 +53,23 @@ def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True
     import_profiles(dataset, home)
     releases.promote(home.releases, release)
     return release
+
+
+def require_own_home(dataset: Dataset, home: Home) -> None:
+    """Raise `ConfigError` where `home` serves another data set.
+
+    Profiles, queues and logs know users by id alone: the user 1 of two data sets would become one.
+    """
+    from headwater import release as releases
+
+    known = releases.listed(home.releases)
+    if known:
+        served = releases.read_manifest(home.releases / known[-1]).window.dataset
+        if served != dataset.name:
+            raise ConfigError(
+                f"{home.root} serves {served!r}, and its users' histories are kept there; train {dataset.name!r} in a "
+                f"home of its own (--home), or import it under the name {served!r} if it is the same, grown"
+            )
 
 
 def for_all_data(chosen: ChannelSettings, measured: Row | None) -> ChannelSettings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -180,7 +180,7 @@ class RankLog:
     """The writer: one file per process, in a folder that `DirectorySource` reads.
 
     A file is named `<start in ns>-<process id>.jsonl`, so that names sort by time and no two writers share
-    one. Each `append` is one write of one whole line to a file opened for appending; threads take turns. A line
+    one. Each call is one write of whole lines to a file opened for appending; threads take turns. A line
     whose `append` returned survives kill -9, and with `fsync` a power cut.
 
     Parameters
@@ -223,12 +223,19 @@ class RankLog:
         StoreError
             The disk is full or the folder cannot be written. Nothing of the line stays.
         """
+        self.append_many([record])
+
+    def append_many(self, records: Sequence[Record]) -> None:
+        """Write several records, all of them or none. Raises as `append` does."""
         now = round(self._clock(), 3)
-        line = encode_line(msgspec.structs.replace(record, appended=now))
-        decode_line(line, appended=now)  # what cannot be read back is refused here, where the caller can be told
+        lines = [encode_line(msgspec.structs.replace(record, appended=now)) for record in records]
+        for line in lines:
+            decode_line(line, appended=now)  # what cannot be read back is refused here, where the caller can be told
+        if not lines:
+            return
         with self._turn:
             try:
-                self._write(line)
+                self._write(b"".join(lines))
             except OSError as error:
                 raise StoreError(f"{self._folder}: cannot append to the rank log: {error}") from error
 

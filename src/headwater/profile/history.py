@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from headwater.store.base import Put, Store, key_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+logger = logging.getLogger(__name__)
 
 NAMESPACE = "profile"
 
@@ -91,8 +94,6 @@ class Profile:
         ------
         ValueError
             The columns are not of one length.
-        TornValue
-            The stored history of one of the users fails its checksum.
         """
         owners, fresh = np.asarray(users, np.int64), History.of(items, times, behaviours)
         if not len(owners) == len(fresh.items) == len(fresh.times) == len(fresh.behaviours):
@@ -114,14 +115,23 @@ class Profile:
                     for key, value, part in zip(keys, values, parts, strict=True)
                 ]
 
-            self._store.update_many([(NAMESPACE, key) for key in keys], change)
+            pairs = [(NAMESPACE, key) for key in keys]
+            try:
+                self._store.update_many(pairs, change)
+            except TornValue:
+                self._drop_torn(keys)
+                self._store.update_many(pairs, change)
 
     def history(self, user_keys: Sequence[int]) -> list[History]:
         """The history of each user; an empty one where there is none.
 
-        Raises `TornValue`, which names the key, where a stored history fails its checksum.
+        A history that fails its checksum is logged, and empty too: that user begins anew, all others are served.
         """
-        stored = self._store.get_many(NAMESPACE, [key_bytes(user_key) for user_key in user_keys])
+        keys = [key_bytes(user_key) for user_key in user_keys]
+        try:
+            stored = self._store.get_many(NAMESPACE, keys)
+        except TornValue:
+            stored = [self._value(key) for key in keys]
         return [_decode(value)[1] for value in stored]
 
     def forget(self, user_key: int, *, at: int) -> None:
@@ -139,6 +149,17 @@ class Profile:
             self._store.update(NAMESPACE, key, change)
         except TornValue:  # nothing of it can be read, so nothing of it can be kept
             self._store.put_many([Put(NAMESPACE, key, change(None))])
+
+    def _value(self, key: bytes) -> bytes | None:
+        try:
+            return self._store.get_many(NAMESPACE, [key])[0]
+        except TornValue as error:
+            logger.error("a profile is lost, and begins anew: %s", error)
+            return None
+
+    def _drop_torn(self, keys: Sequence[bytes]) -> None:
+        torn = [key for key in keys if self._value(key) is None]
+        self._store.delete_many(NAMESPACE, torn)
 
     def _joined(self, value: bytes | None, fresh: History) -> bytes:
         forgotten_at, old = _decode(value)

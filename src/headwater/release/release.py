@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import msgspec
 import numpy as np
 
 import headwater
@@ -86,10 +88,9 @@ def build(
         ranker_part = _save_part(ranker, staging, "ranker")
         checksums = _checksums(staging)
         moment = time.gmtime(now)
-        release = time.strftime("%Y%m%dT%H%M%SZ", moment) + "-" + checksum("".join(checksums.values()).encode())[:8]
         manifest = Manifest(
             format=FORMAT,
-            release=release,
+            release="",
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", moment),
             headwater=headwater.__version__,
             users=dataset.users.fingerprint(),
@@ -104,15 +105,19 @@ def build(
                 first=int(dataset.event_times.min(initial=0)),
                 last=int(dataset.event_times.max(initial=0)),
             ),
-            metrics={name: dict(figures) for name, figures in metrics.items()},
+            metrics={name: _defined(figures) for name, figures in metrics.items()},
             checksums=checksums,
         )
+        release = time.strftime("%Y%m%dT%H%M%SZ", moment) + "-" + checksum(manifest.to_json())[:8]
+        manifest = msgspec.structs.replace(manifest, release=release)
         (staging / MANIFEST).write_bytes(manifest.to_json())
+        _sync(staging)
         destination = root / release
         if destination.exists():  # the same content within the same second: it is there already
             shutil.rmtree(staging)
         else:
             staging.rename(destination)
+            _sync_folder(root)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -166,19 +171,25 @@ def load(folder: Path) -> Release:
 
 
 def promote(root: Path, release: str) -> None:
-    """Make `release` the current one, atomically: a reader sees the old id or the new one, never neither."""
-    if not (root / release / MANIFEST).is_file():
+    """Make `release` the current one, atomically: a reader sees the old id or the new one, never neither.
+
+    It is read and verified first: what cannot be loaded cannot be promoted. Raises as `load` does, and
+    `ReleaseError` where there is no such release.
+    """
+    if release not in listed(root):
         raise ReleaseError(f"{root} has no release {release!r}; it has {', '.join(listed(root)) or 'none'}")
+    load(root / release)
     staging = root / f".{POINTER}-{os.getpid()}"
     with staging.open("w", encoding="utf-8") as handle:
         handle.write(release + "\n")
         handle.flush()
         os.fsync(handle.fileno())
     staging.replace(root / POINTER)
+    _sync_folder(root)
 
 
 def rollback(root: Path) -> str:
-    """Promote the newest release older than the current one and return its id."""
+    """Promote the newest release built before the current one, and return its id."""
     now = current(root)
     older = [release for release in listed(root) if release < now]
     if not older:
@@ -188,9 +199,11 @@ def rollback(root: Path) -> str:
 
 
 def current(root: Path) -> str:
-    """The id of the promoted release. Raises `ReleaseError` where none is."""
+    """The id of the promoted release. Raises `ReleaseError` where none is, or the pointer is damaged."""
     try:
         return (root / POINTER).read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise ReleaseError(f"{root / POINTER} is damaged; promote a release again") from error
     except FileNotFoundError as error:
         raise ReleaseError(f"{root} has no promoted release; run `headwater train RECIPE` first") from error
 
@@ -208,6 +221,28 @@ def _save_part(part: Channel | Ranker, staging: Path, folder: str) -> Part:
         raise ReleaseError(f"{part.name} keeps online state, not an artefact; leave it out of the release")
     part.save(staging / folder)
     return Part(name=part.name, kind=type(part).kind, folder=folder)
+
+
+def _defined(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures without those that are not defined (nan), for which a manifest has no word."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _sync(folder: Path) -> None:
+    """Wait until all files below `folder` are on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ import numpy as np
 from litestar import Litestar, Request, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
+from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.params import JSONBody
@@ -24,7 +25,7 @@ from litestar.params import JSONBody
 import headwater
 from headwater.data.schema import BEHAVIOURS, Behaviour
 from headwater.data.vocabulary import UNKNOWN, key_of
-from headwater.errors import ConfigError, SchemaError, UnknownItem
+from headwater.errors import ConfigError, SchemaError, StoreError, UnknownItem
 from headwater.home import Home
 from headwater.nearline.ranklog import MAX_AHEAD, UserEvent
 from headwater.service.live import Live
@@ -37,6 +38,10 @@ from headwater.service.messages import (
     Failure,
     Health,
 )
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json"
 
 MAX_BODY = 1_000_000
 """Bytes of one request body; larger ones are refused with 413."""
@@ -57,8 +62,6 @@ def events(data: JSONBody[EventsRequest], state: State) -> EventsAnswer:
     live: Live = state.live
     now = int(time.time())
     records = [_event_record(at, event, now) for at, event in enumerate(data.events)]
-    for record in records:
-        live.log.append(record)
     interactions = [record for record in records if record.is_act]
     live.pipeline.profile.append_many(
         users=np.array([record.user for record in interactions], np.int64),
@@ -66,6 +69,7 @@ def events(data: JSONBody[EventsRequest], state: State) -> EventsAnswer:
         times=np.array([record.timestamp for record in interactions], np.int64),
         behaviours=np.array([Behaviour[record.behaviour.upper()] for record in interactions], np.int8),
     )
+    live.log.append_many(records)
     codes = live.pipeline.release.items.codes_of_keys(np.array([record.item for record in records], np.int64))
     return EventsAnswer(accepted=len(records), unknown_items=int((codes == UNKNOWN).sum()))
 
@@ -123,6 +127,11 @@ def _refuse_unknown(_: Request[Any, Any, Any], error: UnknownItem) -> Response[F
     return _failure(404, str(error), "$.item")
 
 
+def _refuse_store(_: Request[Any, Any, Any], error: StoreError) -> Response[Failure]:
+    logger.error("%s", error)
+    return _failure(503, "the store cannot be used now; nothing of the request was lost or half applied, try again")
+
+
 # -- putting it together
 
 
@@ -142,21 +151,30 @@ def create_app(home: Home, token: str | None = None) -> Litestar:
         finally:
             live.close()
 
-    def demand_token(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        given = connection.headers.get("authorization", "")
-        is_open = not token or connection.url.path == "/healthz"
-        if not is_open and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise NotAuthorizedException("this service demands 'Authorization: Bearer <token>'")
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        headers = connection.headers
+        if token:
+            given = headers.get("authorization", "")
+            is_open = connection.scope["path"] == "/healthz"
+            if not is_open and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+                raise NotAuthorizedException("this service demands 'Authorization: Bearer <token>'")
+        elif not _is_loopback(_host_name(headers.get("host", ""))):
+            # A web page that renames itself to a loopback address (DNS rebinding) must not read histories.
+            raise PermissionDeniedException("without a token this service answers to loopback names only")
+        if connection.scope.get("method") == "POST" and headers.get("content-type", "").partition(";")[0] != JSON:
+            # Any web page may send a form or plain text here unasked; JSON it may not.
+            raise HTTPException(f"send {JSON}", status_code=415)
 
     return Litestar(
         route_handlers=[candidates, events, healthz],
         lifespan=[lifespan],
-        guards=[demand_token],
+        guards=[guard],
         request_max_body_size=MAX_BODY,
         exception_handlers={
             ValidationException: _refuse_validation,
             SchemaError: _refuse_schema,
             UnknownItem: _refuse_unknown,
+            StoreError: _refuse_store,
             HTTPException: _refuse_http,
         },
         openapi_config=OpenAPIConfig(title="Headwater", version=headwater.__version__),
@@ -200,6 +218,12 @@ def serve(home: Home, *, host: str = "127.0.0.1", port: int = 8080, workers: int
         workers=workers,
         interface=Interfaces.ASGI,
     ).serve()
+
+
+def _host_name(header: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    name, bracket, _ = header.removeprefix("[").partition("]")
+    return name if bracket else header.partition(":")[0]
 
 
 def _is_loopback(host: str) -> bool:

@@ -50,9 +50,13 @@ class Live:
                 self.pipeline = self._load(promoted)
                 self.refused = self._refused_id = None
                 logger.info("serving release %s", promoted)
-        except HeadwaterError as error:
+        except Exception as error:
+            # Whatever it is, the old release goes on serving and the watch goes on watching.
             self.refused = str(error)
-            logger.error("still serving %s: %s", self.pipeline.release.id, error)
+            if isinstance(error, HeadwaterError):
+                logger.error("still serving %s: %s", self.pipeline.release.id, error)
+            else:
+                logger.exception("still serving %s", self.pipeline.release.id)
 
     def _watch(self) -> None:
         while not self._stop.wait(WATCH_SECONDS):

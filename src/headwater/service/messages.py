@@ -10,7 +10,7 @@ from msgspec import Meta
 from headwater.data.schema import LATEST_TIME
 
 Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[str, Meta(min_length=1, max_length=512)]
-Scenario = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")]
+Scenario = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$(?!\\n)")]
 Time = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
 
 MAX_K = 1000
@@ -76,7 +76,7 @@ class EventIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     behaviour: str = "click"
     time: Time | None = None
     scenario: Scenario | None = None
-    request_id: Annotated[str, Meta(max_length=64)] | None = None
+    request_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
 class EventsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
