@@ -113,15 +113,18 @@ def _text(table: Table, column: pl.Series) -> pl.Series:
 def _numbers_in_text(column: pl.Series) -> pl.Series:
     """A column of a file without types: integers, decimals or booleans where every value is one, else text.
 
-    A leading zero, as in a postal code, makes it text.
+    A leading zero, as in a postal code, or a number beyond 64 bits makes it text.
     """
     text = _empty_as_null(column)
-    for pattern, kind in ((WHOLE, pl.Int64), (_PLAIN_DECIMAL, pl.Float64)):
-        if text.str.contains(pattern).all():
-            numbers = text.cast(kind, strict=False)
-            if numbers.null_count() == text.null_count() < len(text):
-                return numbers
-    if text.is_in(["true", "false"]).all() and text.null_count() < len(text):
+    if text.null_count() == len(text):
+        return text
+    if text.str.contains(WHOLE).all():
+        whole = text.cast(pl.Int64, strict=False)
+        return whole if whole.null_count() == text.null_count() else text
+    if text.str.contains(_PLAIN_DECIMAL).all():
+        decimals = text.cast(pl.Float64)
+        return decimals if decimals.is_finite().all() else text
+    if text.is_in(["true", "false"]).all():
         return text == "true"
     return text
 
