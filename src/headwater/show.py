@@ -181,7 +181,7 @@ def _marked(line: Line) -> str:
 
 
 def _print_figures(console: Console, title: str, headings: list[str], lines: list[list[str]]) -> None:
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for at, heading in enumerate(headings):
         table.add_column(heading, justify="right" if at else "left", no_wrap=True)
     for line in lines:
