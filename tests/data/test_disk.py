@@ -1,5 +1,6 @@
 """Data sets in folders: whole or not at all."""
 
+import fcntl
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from headwater.data import Dataset, Vocabulary
+from headwater.data.catalogue import load
 from headwater.data.disk import MANIFEST, PARTS, load_dataset, read_manifest, save_dataset
 from headwater.errors import ArtefactError
 
@@ -73,6 +75,64 @@ def test_a_failing_save_leaves_the_old_data_set_and_nothing_else(tmp_path: Path)
         save_dataset(small(event_times=np.zeros(99, np.int64)), tmp_path / "small")
     assert load_dataset(tmp_path / "small").checksum() == small().checksum()
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_an_error_while_the_new_data_set_is_moved_in_puts_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_dataset(small(), tmp_path / "small")
+    rename = Path.rename
+
+    def full_disk(path: Path, target: Path) -> Path:
+        if path.name == "content":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_dataset(small(event_ratings=None), tmp_path / "small")
+    assert load_dataset(tmp_path / "small").event_ratings is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+KILLED_BETWEEN_THE_MOVES = """
+import os, signal, sys
+from pathlib import Path
+from headwater.data.disk import load_dataset, save_dataset
+rename = Path.rename
+def move(path, target):
+    if path.name == "content":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(path, target)
+Path.rename = move
+save_dataset(load_dataset(sys.argv[1]), sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("by", ["load_dataset", "load", "a save that fails"])
+def test_what_a_writer_killed_between_the_two_moves_had_put_away_comes_back(by: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "[small]"
+    save_dataset(small(), folder)
+    done = subprocess.run([sys.executable, "-c", KILLED_BETWEEN_THE_MOVES, str(folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not folder.exists()
+    if by == "a save that fails":
+        with pytest.raises(pa.ArrowException):
+            save_dataset(small(event_times=np.zeros(99, np.int64)), folder)
+    found = load("[small]", tmp_path) if by == "load" else load_dataset(folder)
+    assert found.checksum() == small().checksum()
+    assert [path.name for path in folder.parent.iterdir()] == ["[small]"]
+
+
+def test_a_writer_that_lives_is_not_disturbed(tmp_path: Path) -> None:
+    busy = tmp_path / ".small.x.partial"
+    (busy / "old").mkdir(parents=True)
+    lock = os.open(busy, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(ArtefactError, match="is not a data set"):
+        load_dataset(tmp_path / "small")
+    assert (busy / "old").is_dir()
+    os.close(lock)
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from headwater.data.disk import load_dataset, save_dataset
+from headwater.data.disk import load_dataset, recover, save_dataset
 from headwater.data.fetch import Progress, download, download_package
 from headwater.errors import ArtefactError, ConfigError, DatasetUnavailable
 
@@ -224,11 +224,11 @@ def load(name_or_folder: Path | str, home: Path | str = ".headwater") -> Dataset
     ArtefactError
         A file of it is truncated or altered.
     """
-    folder = dataset_folder(str(name_or_folder), home)
-    if not folder.is_dir():
-        folder = Path(name_or_folder)
-    if folder.is_dir():
-        return load_dataset(folder)
+    for folder in (dataset_folder(str(name_or_folder), home), Path(name_or_folder)):
+        if not folder.exists():
+            recover(folder)
+        if folder.is_dir():
+            return load_dataset(folder)
     name = str(name_or_folder)
     if name in PUBLISHED:
         raise DatasetUnavailable(f"{name} is not in {home} yet. Run: headwater data get {name}")

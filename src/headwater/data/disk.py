@@ -7,6 +7,7 @@ codes (``user``, ``item``), ``time``, ``behaviour`` and, where there is one, ``r
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "dataset.json"
+OLD = "old"
+"""Where a writer keeps the data set that it replaces, within its own folder, until the new one is in place."""
 PARTS = ("interactions.parquet", "items.parquet", "users.parquet")
 
 
@@ -55,8 +58,9 @@ class Manifest(Settings):
 def save_dataset(dataset: Dataset, folder: Path | str, *, source: str = "") -> Manifest:
     """Write `dataset` into `folder`, replacing a data set that is there, all or nothing.
 
-    Everything is written beside `folder` first and moved there in one step, so an error or a kill leaves
-    either the old data set, the new one, or (between the two moves) none; never half of one.
+    Everything is written beside `folder` first; then the old data set is moved away and the new one in. After an
+    error the old one stands where it was. A kill between the two moves leaves it beside `folder`, from where the
+    next save or load puts it back.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def save_dataset(dataset: Dataset, folder: Path | str, *, source: str = "") -> M
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArtefactError(f"{folder} holds something other than a data set. Name an empty or another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
+    recover(folder)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     lock = os.open(partial, os.O_RDONLY)
     try:
@@ -77,13 +81,34 @@ def save_dataset(dataset: Dataset, folder: Path | str, *, source: str = "") -> M
         content.mkdir()
         manifest = _write(dataset, content, source)
         if folder.exists():
-            folder.rename(partial / "old")
+            folder.rename(partial / OLD)
         content.rename(folder)
         _sync(folder.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        os.close(lock)
+        try:
+            _clear(partial, folder)
+        finally:
+            os.close(lock)
     return manifest
+
+
+def recover(folder: Path | str) -> None:
+    """Undo what a killed writer of `folder` left: put back the data set it had moved away, remove its other files.
+
+    A writer that lives is not disturbed.
+    """
+    folder = Path(folder).absolute()
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        try:
+            handle = os.open(leftover, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # Its writer has just finished.
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _clear(leftover, folder)
+        finally:
+            os.close(handle)
 
 
 def _write(dataset: Dataset, folder: Path, source: str) -> Manifest:
@@ -149,6 +174,8 @@ def read_manifest(folder: Path | str) -> Manifest:
 def load_dataset(folder: Path | str) -> Dataset:
     """Read what `save_dataset` wrote, verifying every file and the data set's checksum.
 
+    Where the folder is missing because a writer was killed while it replaced it, the old data set is put back first.
+
     Raises
     ------
     ArtefactError
@@ -158,6 +185,8 @@ def load_dataset(folder: Path | str) -> Dataset:
     import pyarrow.parquet as pq
 
     folder = Path(folder)
+    if not folder.exists():
+        recover(folder)
     manifest = read_manifest(folder)
     for part in PARTS:
         path = folder / part
@@ -220,13 +249,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a killed writer of this folder left beside it."""
-    for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
-        handle = os.open(leftover, os.O_RDONLY)
-        try:
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(leftover, ignore_errors=True)
-        finally:
-            os.close(handle)
+def _clear(partial: Path, folder: Path) -> None:
+    """Put the old data set back where no new one took its place; only then remove `partial`."""
+    if (partial / OLD).exists() and not folder.exists():
+        (partial / OLD).rename(folder)
+    shutil.rmtree(partial, ignore_errors=True)
