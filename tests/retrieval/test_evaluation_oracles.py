@@ -144,24 +144,30 @@ def plain(lists: Lists, targets: list[set[int]], train: Dataset) -> dict[str, fl
     return figures
 
 
-CASES: list[tuple[Callable[[Dataset], Split], Callable[[Dataset], Channel]]] = [
-    (leave_one_out, lambda train: ItemCF().fit(train)),
-    (leave_one_out, lambda train: Popular().fit(train)),  # many ties
-    (global_time, Arbitrary),  # several targets a query
+CASES: list[tuple[Callable[[Dataset], Split], str, Callable[[Dataset], Channel]]] = [
+    (leave_one_out, "test", lambda train: ItemCF().fit(train)),
+    (leave_one_out, "validation", lambda train: ItemCF().fit(train)),  # later items are no negatives
+    (leave_one_out, "test", lambda train: Popular().fit(train)),  # many ties
+    (global_time, "test", Arbitrary),  # several targets a query
 ]
 
 
 @pytest.mark.parametrize("protocol", [FullRanking(), SampledNegatives(99, seed=3)], ids=["full", "99 sampled"])
-@pytest.mark.parametrize(("cut", "make"), CASES, ids=["ItemCF", "Popular", "several targets"])
+@pytest.mark.parametrize(("cut", "part", "make"), CASES, ids=["ItemCF", "validation", "Popular", "several targets"])
 def test_an_evaluation_gives_the_figures_of_trec_eval_and_of_plain_loops(
-    cut: Callable[[Dataset], Split], make: Callable[[Dataset], Channel], protocol: Protocol, marketplace: Dataset
+    cut: Callable[[Dataset], Split],
+    part: str,
+    make: Callable[[Dataset], Channel],
+    protocol: Protocol,
+    marketplace: Dataset,
 ) -> None:
     split = cut(marketplace)
+    held_out: HeldOut = getattr(split, part)
     channel = Overheard(make(split.train))
-    result: Evaluation = evaluate(channel, split.test, protocol, train=split.train, interactions=marketplace, ks=KS)
-    competing = competitors(marketplace, split.test, protocol, channel.masks)
-    lists = ranked(channel.channel, split.test, competing, len(marketplace.items))
-    targets = targets_of(split.test)
+    result: Evaluation = evaluate(channel, held_out, protocol, train=split.train, interactions=marketplace, ks=KS)
+    competing = competitors(marketplace, held_out, protocol, channel.masks)
+    lists = ranked(channel.channel, held_out, competing, len(marketplace.items))
+    targets = targets_of(held_out)
     expected = trec(lists, targets) | plain(lists, targets, split.train)
     assert result.metrics == pytest.approx(expected, rel=1e-9)
     # The world is neither too easy nor too hard to tell figures apart.
