@@ -1,6 +1,6 @@
-"""The documentation runs: every Python block as it stands, every `headwater` line against the real command line.
+"""The documentation holds: every Python block runs as it stands, and so do the README's five lines for one's own data.
 
-Verbs that fetch, or that run until they are stopped, are only parsed: their options must exist.
+Every other `headwater` line is parsed by the real command line, not run: its verb and its options must exist.
 """
 
 import re
@@ -8,8 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 import typer.main
-from click.exceptions import Exit
 from typer.testing import CliRunner
 
 from headwater.cli.app import app
@@ -18,7 +18,6 @@ from headwater.data.disk import save_dataset
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PARSED_ONLY = {("serve",), ("stream",), ("demo",), ("data", "get")}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -26,8 +25,15 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    lines = [line for block in blocks(page, "(?:sh|bash)") for line in block.splitlines()]
+    """The words of every `headwater` line, in blocks of commands and after the `$` of blocks that show output."""
+    scripts = [line for block in blocks(page, "(?:sh|bash)") for line in whole_lines(block)]
+    shown = [line for block in blocks(page, "(?:console|text)") for line in whole_lines(block)]
+    lines = scripts + [line.removeprefix("$ ") for line in shown if line.startswith("$ ")]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("headwater ")]
+
+
+def whole_lines(block: str) -> list[str]:
+    return block.replace("\\\n", " ").splitlines()
 
 
 def parse(words: list[str]) -> None:
@@ -37,7 +43,7 @@ def parse(words: list[str]) -> None:
         command, words = command.commands[words[0]], words[1:]
     try:
         command.make_context("headwater", list(words))
-    except Exit as left:
+    except typer.Exit as left:
         if left.exit_code:
             raise
 
@@ -55,6 +61,23 @@ def test_every_python_block_runs(page: Path, place: Path) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), names)
+
+
+def test_commands_are_found_in_scripts_and_after_a_prompt_over_several_lines(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```sh\nheadwater serve  # until stopped\nls\n```\n"
+        "```console\n$ headwater data check a.csv \\\n    --user who\nheadwater said this\n```\n"
+        "```text\n$ headwater results\nheadwater said that\n```\n",
+        encoding="utf-8",
+    )
+    assert commands(page) == [["serve"], ["data", "check", "a.csv", "--user", "who"], ["results"]]
+
+
+@pytest.mark.parametrize("line", ["date", "data checks", "data check a.csv --usr who"])
+def test_a_verb_or_option_that_does_not_exist_is_noticed(line: str) -> None:
+    with pytest.raises(Exception, match="date|checks|--usr"):
+        parse(line.split())
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
