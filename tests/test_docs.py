@@ -76,7 +76,7 @@ def test_commands_are_found_in_scripts_and_after_a_prompt_over_several_lines(tmp
 
 @pytest.mark.parametrize("line", ["date", "data checks", "data check a.csv --usr who"])
 def test_a_verb_or_option_that_does_not_exist_is_noticed(line: str) -> None:
-    with pytest.raises(Exception, match="date|checks|--usr"):
+    with pytest.raises(Exception, match=r"date|checks|--usr"):
         parse(line.split())
 
 
