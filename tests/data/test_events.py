@@ -37,7 +37,8 @@ def in_every_format(folder: Path, table: pl.DataFrame) -> dict[str, Path]:
 
 
 def history(dataset: Dataset, user: object) -> list:
-    code = dataset.users.require(user)  # type: ignore[arg-type]
+    code = dataset.users.code(user)  # type: ignore[arg-type]
+    assert code >= 0
     return dataset.items.decode(dataset.event_items[dataset.offsets[code] : dataset.offsets[code + 1]])
 
 

@@ -27,7 +27,8 @@ def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def history(dataset: Dataset, user: int) -> list:
-    code = dataset.users.require(user)
+    code = dataset.users.code(user)
+    assert code >= 0
     return dataset.items.decode(dataset.event_items[dataset.offsets[code] : dataset.offsets[code + 1]])
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.data import UNKNOWN, Vocabulary, key_of
-from headwater.errors import ArtefactError, LineageError, SchemaError, UnknownItem
+from headwater.errors import ArtefactError, LineageError, SchemaError
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 integer_ids = st.lists(int64, unique=True)
@@ -70,12 +70,6 @@ def test_a_boolean_is_not_the_integer_one() -> None:
     assert Vocabulary([0, 1]).encode([True]).tolist() == [UNKNOWN]
     with pytest.raises(SchemaError, match="bool"):
         Vocabulary([True, False])
-
-
-def test_requiring_an_unknown_id_names_it() -> None:
-    assert Vocabulary(["a"]).require("a") == 0
-    with pytest.raises(UnknownItem, match="'b' is not among the 1 string ids"):
-        Vocabulary(["a"]).require("b")
 
 
 @pytest.mark.parametrize("codes", [[-1], [2]])

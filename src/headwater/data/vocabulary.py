@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 
 from headwater.data.schema import IdKind
-from headwater.errors import ArtefactError, LineageError, SchemaError, UnknownItem
+from headwater.errors import ArtefactError, LineageError, SchemaError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,13 +122,6 @@ class Vocabulary:
     def code(self, value: int | str) -> int:
         """The code of one id, or -1."""
         return int(self.encode([value])[0])  # type: ignore[list-item]
-
-    def require(self, value: int | str) -> int:
-        """The code of one id; raises `UnknownItem`, which names the id, where there is none."""
-        code = self.code(value)
-        if code == UNKNOWN:
-            raise UnknownItem(f"{value!r} is not among the {len(self)} {self.kind} ids of this vocabulary")
-        return code
 
     def decode(self, codes: Iterable[int] | NDArray[np.int32]) -> list[int] | list[str]:
         """The original ids of `codes`, as Python values. Raises `IndexError` on a code outside 0..n-1."""
