@@ -45,7 +45,7 @@ def test_every_recipe_of_the_project_reads(path: Path) -> None:
         ("dataset = 'x'\n[channels]\nkind = 'itemcf'", r"channels must be tables: \[\[channels\]\]"),
         ("[[channels]]\nkind = 'itemcf'", "dataset: field required"),
         ("datset = 'x'\n[[channels]]\nkind = 'itemcf'", "unknown key 'datset'; did you mean 'dataset'"),
-        (GOOD + "[merge]\nweights = { itemfc = 1 }", "merge.weights names 'itemfc'"),
+        (GOOD + "[merge]\nweights = { itemfc = 1 }", "merge.weights names 'itemfc'.*did you mean 'itemcf'"),
         (GOOD + "[split]\nkind = 'random'", "split.kind"),
         (GOOD + "[evaluate]\nks = []", "evaluate.ks"),
         (GOOD + "[evaluate]\nks = [0]", "evaluate.ks"),

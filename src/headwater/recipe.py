@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -136,7 +137,11 @@ def load_recipe(path: Path) -> Recipe:
     recipe = parse(Recipe, values | {"channels": channels}, str(path))
     strangers = sorted(recipe.merge.weights.keys() - {*names, "nearline"})
     if strangers:
-        raise ConfigError(f"{path}: merge.weights names {strangers[0]!r}, which is no channel of this recipe")
+        nearest = get_close_matches(strangers[0], [*names, "nearline"], 1, 0.0)[0]
+        raise ConfigError(
+            f"{path}: merge.weights names {strangers[0]!r}, which is no channel of this recipe; "
+            f"did you mean {nearest!r}? (valid: {', '.join([*names, 'nearline'])})"
+        )
     return recipe
 
 
