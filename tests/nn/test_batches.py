@@ -88,6 +88,39 @@ def test_every_event_is_hidden_now_and_then(histories: Histories) -> None:
     assert hidden.any(0).all()
 
 
+@pytest.mark.parametrize("kind", [NextItemBatches, ClozeBatches])
+def test_windows_of_long_histories_end_anywhere_in_the_share_asked_and_short_ones_at_the_latest_event(kind) -> None:
+    lengths = np.array([3, 30] * 100)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    histories = Histories(
+        lengths=lengths,
+        offsets=torch.from_numpy(offsets),
+        items=torch.cat([torch.arange(n, dtype=torch.int32) for n in lengths.tolist()]),
+        times=torch.zeros(int(lengths.sum()), dtype=torch.int64),
+        ratings=None,
+        request_times=torch.zeros(len(lengths), dtype=torch.int64),
+    )
+    settings = {"hidden": 0.2, "last_only": 0.0} if kind is ClozeBatches else {}
+    batches = kind(histories, 5, 200, earlier=0.5, **settings)
+    ends = np.zeros(30, int)
+    for epoch in range(20):
+        batch = batches.batch(epoch, 0)
+        windows = batch.windows
+        last = windows.items[torch.arange(200), windows.counts - 1].numpy()
+        is_long = windows.counts.numpy() == 5
+        assert is_long.sum() == 100
+        latest = 3 if kind is ClozeBatches else 2
+        assert (last[~is_long] == latest - 1).all()
+        ends += np.bincount(last[is_long], minlength=30)
+        assert (windows.items[is_long].diff(dim=1) == 1).all()
+        if kind is NextItemBatches:
+            assert torch.equal(batch.targets, windows.items.reshape(-1)[batch.at] + 1)
+    newest = 29 if kind is ClozeBatches else 28
+    assert ends[newest] > 900  # half of 2,000, and a few of the others
+    assert (ends[4:newest] > 0).all()
+    assert ends.sum() == 2_000
+
+
 def test_users_with_one_interaction_teach_nothing_and_alone_are_refused(marketplace: Dataset) -> None:
     first = np.zeros(len(marketplace), bool)
     first[marketplace.offsets[:-1]] = True

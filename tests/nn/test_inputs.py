@@ -5,7 +5,7 @@ import torch
 
 from headwater.data import Dataset, Vocabulary
 from headwater.errors import ConfigError
-from headwater.nn.inputs import Catalogue, EventInputs, InputConfig, ItemEmbedding, attribute_codes
+from headwater.nn.inputs import Catalogue, EventInputs, InputConfig, ItemEmbedding, attribute_codes, gap_levels
 from headwater.nn.sequences import Histories, Windows
 
 CPU = torch.device("cpu")
@@ -109,8 +109,22 @@ def test_each_input_adds_its_own_embedding() -> None:
 
 @pytest.mark.parametrize(("gap", "level"), [(-1, 0), (0, 1), (1, 2), (2, 3), (3, 3), (4, 4), (2**31, 33), (2**40, 33)])
 def test_a_gap_has_one_level_for_each_doubling(gap: int, level: int) -> None:
-    module = inputs_of(InputConfig(gaps=True))
-    assert int(module._gap_levels(torch.tensor(gap))) == level
+    assert int(gap_levels(torch.tensor(gap))) == level
+
+
+def test_periods_have_equally_many_events_and_the_last_one_has_no_end() -> None:
+    data = rated([1.0] * 640)
+    catalogue = Catalogue.of(data, InputConfig(periods=True))
+    periods = np.searchsorted(catalogue.period_borders, data.event_times, side="right")
+    assert np.bincount(periods).tolist() == [10] * 64
+    module = EventInputs(catalogue, InputConfig(periods=True), 4, 6, 0.0)
+    windows = Histories.from_dataset(data, CPU).windows(np.array([0]), 2, times=True)
+    late = windows._replace(times=torch.tensor([[0, 2**40]]))
+    assert module.periods is not None
+    bare = module.items(windows.items) + module.positions(windows.positions)  # type: ignore[misc]
+    torch.testing.assert_close(module(late)[0] - bare[0], module.periods.weight[[1, 64]])
+    is_hidden = torch.tensor([[False, True]])
+    torch.testing.assert_close(module(late, is_hidden)[0, 1] - bare[0, 1], module.periods.weight[0])
 
 
 def windows_of(n: int) -> Windows:

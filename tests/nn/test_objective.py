@@ -30,7 +30,7 @@ def loss_of(
 @pytest.fixture
 def example() -> tuple[ItemEmbedding, Tensor, Tensor]:
     torch.manual_seed(0)
-    items = ItemEmbedding(Catalogue(N_ITEMS, {}, np.zeros(0, np.float32)), 4)
+    items = ItemEmbedding(Catalogue(N_ITEMS, {}, np.zeros(0, np.float32), np.zeros(0, np.int64)), 4)
     torch.nn.init.normal_(items.own)
     return items, torch.randn(9, 4), torch.randint(N_ITEMS, (9,))
 
@@ -71,7 +71,7 @@ def test_full_softmax_is_what_softmax_means(example) -> None:
 
 
 def test_a_catalogue_of_one_item_has_a_loss_for_every_objective() -> None:
-    items = ItemEmbedding(Catalogue(1, {}, np.zeros(0, np.float32)), 4)
+    items = ItemEmbedding(Catalogue(1, {}, np.zeros(0, np.float32), np.zeros(0, np.int64)), 4)
     for loss, negatives in PAIRS:
         config = ObjectiveConfig(loss=loss, negatives=negatives, n_negatives=3)  # type: ignore[arg-type]
         objective = Objective(config, np.ones(1), torch.device("cpu"))

@@ -93,11 +93,14 @@ class SequenceBatch(NamedTuple):
 class _SequenceBatches:
     """Shuffles the users anew each epoch and cuts them into batches of nearly equal size."""
 
-    def __init__(self, histories: Histories, length: int, batch_size: int, *, seed: int, times: bool) -> None:
+    def __init__(
+        self, histories: Histories, length: int, batch_size: int, *, seed: int, times: bool, earlier: float
+    ) -> None:
         self._histories = histories
         self._length = length
         self._seed = seed
         self._times = times
+        self._earlier = earlier
         self._generator = torch.Generator(histories.device)
         self._rows = np.flatnonzero(histories.lengths >= 2)
         if not len(self._rows):
@@ -118,6 +121,13 @@ class _SequenceBatches:
             raise ConfigError(f"a batch of {end - begin} users cannot be shared by {n_processes} processes")
         return self._order[1][begin:end]
 
+    def _skips(self, users: NDArray[np.int64], events: int, epoch: int, step: int) -> NDArray[np.int64]:
+        """How many events behind each user's window of `events` are left out; none for all but `earlier` of them."""
+        random = np.random.default_rng([self._seed, epoch, step, 1])
+        room = np.maximum(self._histories.lengths[users] - events, 0)
+        skips = random.integers(0, room, endpoint=True)
+        return np.where(random.random(len(users)) < self._earlier, skips, 0)
+
     def _generator_of(self, epoch: int, step: int) -> torch.Generator:
         return self._generator.manual_seed(step_seed(self._seed, epoch, step))
 
@@ -134,7 +144,9 @@ class NextItemBatches(_SequenceBatches):
         Sequences of one step, over all processes.
     seed : int
     times : bool
-        Whether windows carry gaps.
+        Whether windows carry times and gaps.
+    earlier : float
+        Share of the windows of longer histories that end anywhere in them, instead of at the latest event.
 
     Raises
     ------
@@ -143,14 +155,22 @@ class NextItemBatches(_SequenceBatches):
     """
 
     def __init__(
-        self, histories: Histories, length: int, batch_size: int, *, seed: int = 0, times: bool = False
+        self,
+        histories: Histories,
+        length: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        times: bool = False,
+        earlier: float = 0.0,
     ) -> None:
-        super().__init__(histories, length, batch_size, seed=seed, times=times)
+        super().__init__(histories, length, batch_size, seed=seed, times=times, earlier=earlier)
 
     def batch(self, epoch: int, step: int, *, process: int = 0, n_processes: int = 1) -> SequenceBatch:
         """Batch `step` of `epoch`; see `Batches`."""
         users = self._users(epoch, step, n_processes)
-        windows, at, targets = self._histories.next_item_windows(users, self._length, times=self._times)
+        skip = self._skips(users, self._length + 1, epoch, step)
+        windows, at, targets = self._histories.next_item_windows(users, self._length, skip=skip, times=self._times)
         batch = SequenceBatch(
             windows=windows,
             at=at,
@@ -163,7 +183,7 @@ class NextItemBatches(_SequenceBatches):
             batch_targets=targets,
             generator=self._generator_of(epoch, step),
         )
-        counts = np.minimum(self._histories.lengths[users] - 1, self._length)
+        counts = np.minimum(self._histories.lengths[users] - 1 - skip, self._length)
         return batch.part(counts, process, n_processes)
 
 
@@ -172,7 +192,7 @@ class ClozeBatches(_SequenceBatches):
 
     Parameters
     ----------
-    histories, length, batch_size, seed, times
+    histories, length, batch_size, seed, times, earlier
         As in `NextItemBatches`; windows hold the last event too.
     hidden : float
         Share of a window's events that is hidden; at least one, and never all.
@@ -190,8 +210,9 @@ class ClozeBatches(_SequenceBatches):
         last_only: float,
         seed: int = 0,
         times: bool = False,
+        earlier: float = 0.0,
     ) -> None:
-        super().__init__(histories, length, batch_size, seed=seed, times=times)
+        super().__init__(histories, length, batch_size, seed=seed, times=times, earlier=earlier)
         self._hidden = hidden
         self._last_only = last_only
 
@@ -199,11 +220,12 @@ class ClozeBatches(_SequenceBatches):
         """Batch `step` of `epoch`; see `Batches`."""
         users = self._users(epoch, step, n_processes)
         generator = self._generator_of(epoch, step)
-        windows = self._histories.windows(users, self._length, times=self._times)
+        skip = self._skips(users, self._length, epoch, step)
+        windows = self._histories.windows(users, self._length, skip=skip, times=self._times)
         device = windows.items.device
 
         # How many are hidden is drawn on the host, so that the number of positives is known there.
-        lengths = np.minimum(self._histories.lengths[users], self._length)
+        lengths = np.minimum(self._histories.lengths[users] - skip, self._length)
         counts = np.clip(np.rint(self._hidden * lengths).astype(np.int64), 1, lengths - 1)
         random = np.random.default_rng([self._seed, epoch, step])
         is_last_only = random.random(len(users)) < self._last_only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,7 +38,7 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dimension)
 
-    def forward(self, vectors: Tensor, is_event: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, is_event: Tensor, bias: Tensor | None = None) -> Tensor:
         """(b, w, d) outputs, meaningless in padding.
 
         Parameters
@@ -46,8 +47,15 @@ class Encoder(nn.Module):
         is_event : (b, w) bool
             Events first, padding behind: a causal encoder needs no mask then, since no event attends to what
             follows it.
+        bias : (b, heads, w, w), optional
+            Added to the attention logits of every block.
         """
         mask = None if self.is_causal else is_event[:, None, None, :]
+        if bias is not None:
+            w = vectors.shape[1]
+            if self.is_causal:
+                mask = torch.ones(w, w, dtype=torch.bool, device=vectors.device).tril()
+            mask = torch.where(mask, bias, -torch.inf)  # type: ignore[arg-type] # one of the two lines above
         for block in self.blocks:
             vectors = block(vectors, mask)
         return self.norm(vectors)
@@ -82,7 +90,7 @@ class _Block(nn.Module):
             value,
             attn_mask=mask,
             dropout_p=self.attention_dropout if self.training else 0.0,
-            is_causal=self.is_causal,
+            is_causal=mask is None,
         )
         return self.attention_out(mixed.transpose(1, 2).reshape(b, w, d))
 

@@ -28,6 +28,9 @@ MOST_RATING_LEVELS = 20
 GAP_LEVELS = 34
 """0: the first event; 1: no time; then one level for each doubling, up to 2^31 s (68 years) and beyond."""
 
+PERIODS = 64
+"""Periods of equally many events that a data set's time is cut into."""
+
 
 class InputConfig(Settings):
     """What a sequence model reads beside item and position. Everything is off by default."""
@@ -47,10 +50,14 @@ class InputConfig(Settings):
     the moment of the request knows it; on sets with bursts of equal times (ML-1M) it gives away much, so figures
     with it stand in a column of their own. Needs real event times."""
 
+    periods: bool = False
+    """Read in which of 64 periods of the data set, of equally many events each, an event falls: what is new and
+    what is in fashion then. Later events fall in the last period. Needs real event times."""
+
     @property
     def reads_times(self) -> bool:
         """Whether any input is computed from event times."""
-        return self.gaps or self.request_time
+        return self.gaps or self.request_time or self.periods
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +71,14 @@ class Catalogue:
         Value codes of each attribute from 1, padded with 0 to the most values that an item has.
     rating_borders : (levels - 1,) float32
         A rating's level is the number of borders at or below it.
+    period_borders : (periods - 1,) int64
+        Times at which periods begin; as with ratings.
     """
 
     n_items: int
     attributes: dict[str, NDArray[np.int32]]
     rating_borders: NDArray[np.float32]
+    period_borders: NDArray[np.int64]
 
     @classmethod
     def of(cls, data: Dataset, inputs: InputConfig) -> Catalogue:
@@ -80,7 +90,7 @@ class Catalogue:
             An attribute or the ratings are not there, or times are asked of a data set that has positions.
         """
         if inputs.reads_times and data.time_unit != "seconds":
-            raise ConfigError(f"{data.name} has positions, not times: gaps and request_time must be false")
+            raise ConfigError(f"{data.name} has positions, not times: gaps, request_time and periods must be false")
         if inputs.ratings and data.event_ratings is None:
             raise ConfigError(f"{data.name} has no ratings: inputs.ratings must be false")
         return cls(
@@ -89,12 +99,16 @@ class Catalogue:
             rating_borders=_borders(data.event_ratings)
             if inputs.ratings and data.event_ratings is not None
             else np.zeros(0, np.float32),
+            period_borders=np.unique(np.quantile(data.event_times, np.arange(1, PERIODS) / PERIODS).astype(np.int64))
+            if inputs.periods
+            else np.zeros(0, np.int64),
         )
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Arrays for an artefact, from which `restore` builds the same catalogue."""
         return {
             "catalogue.rating_borders": self.rating_borders,
+            "catalogue.period_borders": self.period_borders,
             **{f"catalogue.attributes.{name}": codes for name, codes in self.attributes.items()},
         }
 
@@ -102,7 +116,7 @@ class Catalogue:
     def restore(cls, n_items: int, inputs: InputConfig, tensors: dict[str, NDArray[Any]]) -> Catalogue:
         """What `tensors` wrote."""
         attributes = {name: tensors[f"catalogue.attributes.{name}"] for name in inputs.attributes}
-        return cls(n_items, attributes, tensors["catalogue.rating_borders"])
+        return cls(n_items, attributes, tensors["catalogue.rating_borders"], tensors["catalogue.period_borders"])
 
 
 def attribute_codes(table: pa.Table, name: str) -> NDArray[np.int32]:
@@ -208,7 +222,7 @@ class EventInputs(nn.Module):
     """
 
     rating_borders: Tensor
-    gap_borders: Tensor
+    period_borders: Tensor
 
     def __init__(
         self,
@@ -229,11 +243,10 @@ class EventInputs(nn.Module):
         has_gaps = inputs.gaps or (is_cloze and inputs.request_time)
         self.gaps = _embedding(GAP_LEVELS, dimension) if has_gaps else None
         self.request_gaps = _embedding(GAP_LEVELS, dimension) if inputs.request_time and not is_cloze else None
+        self.periods = _embedding(len(catalogue.period_borders) + 2, dimension) if inputs.periods else None
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("rating_borders", torch.from_numpy(catalogue.rating_borders.copy()), persistent=False)
-        # Exact powers of two: a gap of g seconds has level 2 + floor(log2 g).
-        powers = 2 ** torch.arange(GAP_LEVELS - 2, dtype=torch.int64)
-        self.register_buffer("gap_borders", powers, persistent=False)
+        self.register_buffer("period_borders", torch.from_numpy(catalogue.period_borders.copy()), persistent=False)
 
     def forward(self, windows: Windows, is_hidden: Tensor | None = None) -> Tensor:
         """(b, w, d) vectors of the windows' events; those that `is_hidden` marks show no item and no rating."""
@@ -245,14 +258,17 @@ class EventInputs(nn.Module):
         if self.ratings is not None:
             vectors = vectors + self.ratings(self._rating_levels(windows, is_hidden))
         if self.gaps is not None and windows.gaps is not None:
-            levels = self._gap_levels(windows.gaps)
+            levels = gap_levels(windows.gaps)
             if is_hidden is not None:
                 is_shown = is_hidden if self.config.request_time else torch.zeros_like(is_hidden)
                 is_shown = is_shown | ~is_hidden if self.config.gaps else is_shown
                 levels = torch.where(is_shown, levels, 0)
             vectors = vectors + self.gaps(levels)
         if self.request_gaps is not None and windows.request_gaps is not None:
-            vectors = vectors + self.request_gaps(self._gap_levels(windows.request_gaps))
+            vectors = vectors + self.request_gaps(gap_levels(windows.request_gaps))
+        if self.periods is not None and windows.times is not None:
+            periods = torch.bucketize(windows.times, self.period_borders, right=True) + 1
+            vectors = vectors + self.periods(periods if is_hidden is None else torch.where(is_hidden, 0, periods))
         return self.dropout(vectors)
 
     def _rating_levels(self, windows: Windows, is_hidden: Tensor | None) -> Tensor:
@@ -262,9 +278,12 @@ class EventInputs(nn.Module):
         is_known = windows.ratings.isfinite() if is_hidden is None else windows.ratings.isfinite() & ~is_hidden
         return torch.where(is_known, levels, 0)
 
-    def _gap_levels(self, gaps: Tensor) -> Tensor:
-        levels = torch.bucketize(gaps, self.gap_borders, right=True) + 1
-        return torch.where(gaps < 0, 0, levels)
+
+def gap_levels(gaps: Tensor) -> Tensor:
+    """Levels of int64 gaps: 0 where there is none (negative), 1 of no time, 2 + floor(log2 g) of g."""
+    powers = 2 ** torch.arange(GAP_LEVELS - 2, dtype=torch.int64, device=gaps.device)  # exact
+    levels = torch.bucketize(gaps, powers, right=True) + 1
+    return torch.where(gaps < 0, 0, levels)
 
 
 def _embedding(n: int, dimension: int) -> nn.Embedding:

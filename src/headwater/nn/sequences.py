@@ -35,6 +35,7 @@ class Windows(NamedTuple):
         0 .. length - 1; 0 in padding.
     ratings : (b, w) float32, or None
         nan where an event has none.
+    times : (b, w) int64, or None
     gaps : (b, w) int64, or None
         Time since the user's event before, -1 for the user's first event.
     request_gaps : (b, w) int64, or None
@@ -47,6 +48,7 @@ class Windows(NamedTuple):
     is_event: Tensor
     positions: Tensor
     ratings: Tensor | None
+    times: Tensor | None
     gaps: Tensor | None
     request_gaps: Tensor | None
 
@@ -58,6 +60,7 @@ class Windows(NamedTuple):
             self.is_event[rows],
             self.positions[rows],
             None if self.ratings is None else self.ratings[rows],
+            None if self.times is None else self.times[rows],
             None if self.gaps is None else self.gaps[rows],
             None if self.request_gaps is None else self.request_gaps[rows],
         )
@@ -103,22 +106,29 @@ class Histories(NamedTuple):
             request_times=_to_device(queries.request_times.astype(np.int64), device),
         )
 
-    def windows(self, rows: NDArray[np.int64], length: int, *, skip: int = 0, times: bool = False) -> Windows:
+    def windows(
+        self, rows: NDArray[np.int64], length: int, *, skip: int | NDArray[np.int64] = 0, times: bool = False
+    ) -> Windows:
         """The last `length` events of each row, the final `skip` events left out; longer histories lose their past.
 
         Parameters
         ----------
         rows : (b,) int64
-            Every row must keep at least one event after `skip`.
+            Every row must keep at least one event after `skip`, which may differ by row.
         times : bool
-            Whether gaps are computed.
+            Whether times and gaps are given.
         """
         return self._cut(rows, length, skip, times)[0]
 
     def next_item_windows(
-        self, rows: NDArray[np.int64], length: int, *, times: bool = False
+        self, rows: NDArray[np.int64], length: int, *, skip: NDArray[np.int64] | None = None, times: bool = False
     ) -> tuple[Windows, Tensor, Tensor]:
         """Windows without each row's last event, and what follows every event of them.
+
+        Parameters
+        ----------
+        skip : (b,) int64, optional
+            Events at the end of each row that are left out; at least two events must stay.
 
         Returns
         -------
@@ -128,8 +138,9 @@ class Histories(NamedTuple):
         targets : (m,) int64
             The item that followed each: one training position for every event but a history's first.
         """
-        windows, index = self._cut(rows, length, 1, times)
-        at = self._places(windows, np.minimum(self.lengths[rows] - 1, length))
+        behind = 1 if skip is None else skip + 1
+        windows, index = self._cut(rows, length, behind, times)
+        at = self._places(windows, np.minimum(self.lengths[rows] - behind, length))
         return windows, at, self.items[index.reshape(-1)[at] + 1].long()
 
     def prefix_windows(
@@ -166,7 +177,7 @@ class Histories(NamedTuple):
         index = torch.where(is_event, index, start[:, None])
         counts = stop - start
         positions = torch.arange(width, device=self.device) + (length - counts)[:, None]
-        gaps = request_gaps = None
+        now = gaps = request_gaps = None
         if times:
             now = self.times[index]
             before = self.times[(index - 1).clamp(min=0)]
@@ -181,6 +192,7 @@ class Histories(NamedTuple):
             is_event=is_event,
             positions=torch.where(is_event, positions, 0),
             ratings=None if self.ratings is None else self.ratings[index],
+            times=now,
             gaps=gaps,
             request_gaps=request_gaps,
         )

@@ -118,6 +118,35 @@ def test_a_model_with_attributes_beats_one_without_where_items_are_rare(marketpl
     assert figure(inputs={"attributes": ["category"]}) > figure()
 
 
+def test_attention_that_sees_intervals_finds_the_event_of_a_time_ago() -> None:
+    """The next item repeats the one event that lies a thousand seconds back, wherever it stands."""
+    rng = np.random.default_rng(0)
+    n, length = 400, 8
+    items = rng.integers(0, 6, (n, length))
+    at = rng.integers(0, length, n)
+    ago = np.where(np.arange(length) < at[:, None], 100_000, np.where(np.arange(length) == at[:, None], 1_000, 1))
+    ago = ago + np.arange(length)[::-1]
+    times = 1_000_000 - ago
+    items = np.concatenate([items, items[np.arange(n), at][:, None]], 1)
+    data = Dataset.from_events(
+        "echoes",
+        Vocabulary(np.arange(n)),
+        Vocabulary(np.arange(6)),
+        event_users=np.repeat(np.arange(n, dtype=np.int32), length + 1),
+        event_items=items.ravel().astype(np.int32),
+        event_times=np.concatenate([times, np.full((n, 1), 1_000_000)], 1).ravel(),
+    )
+    train = leave_one_out(data).test
+    queries = train.queries
+    found = {}
+    for intervals in (False, True):
+        settings = config(intervals=intervals, layers=1, training={"epochs": 60, "learning_rate": 0.01})
+        channel = SASRec(settings).fit(data)
+        found[intervals] = (channel.retrieve(queries, 1).items == items[:, -1]).mean()
+    assert found[True] > 0.9
+    assert found[False] < 0.6
+
+
 @pytest.mark.parametrize("name", ["ratings", "gaps", "request_time"])
 def test_an_input_that_decides_what_follows_is_read(name: str) -> None:
     """The next item is 0 or 1, and nothing but the input says which."""

@@ -48,7 +48,7 @@ class BERT4RecNetwork(SequenceNetwork):
     def __init__(self, config: BERT4RecConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue, is_causal=False)
         self._length = config.length
-        self._reads_times = config.inputs.reads_times
+        self._reads_times = config.reads_times
 
     def encode(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
         """(b, d) the output at a hidden item that is put behind each history."""
@@ -81,6 +81,7 @@ def with_hidden_item(windows: Windows, length: int) -> tuple[Windows, Tensor]:
             is_event=torch.arange(width + 1, device=device) <= windows.counts[:, None],
             positions=widened(windows.positions, length - 1),
             ratings=None if windows.ratings is None else widened(windows.ratings, torch.nan),
+            times=None if windows.times is None else widened(windows.times, 0),
             gaps=gaps,
             request_gaps=None,
         ),
@@ -106,5 +107,6 @@ class BERT4Rec(SequenceChannel[BERT4RecConfig]):
             hidden=self.config.hidden,
             last_only=self.config.last_only,
             seed=training.seed,
-            times=self.config.inputs.reads_times,
+            times=self.config.reads_times,
+            earlier=self.config.earlier_windows,
         )

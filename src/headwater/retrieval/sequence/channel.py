@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from headwater.nn.batches import SequenceBatch
 from headwater.nn.encoder import Encoder
 from headwater.nn.inputs import Catalogue, EventInputs
+from headwater.nn.intervals import IntervalBias
 from headwater.nn.objective import Objective
 from headwater.nn.sequences import Windows
 from headwater.retrieval.learned import LearnedChannel, LearnedConfig, LearnedNetwork
@@ -29,6 +30,19 @@ class SequenceConfig(LearnedConfig):
 
     dropout: float = Field(default=0.4, ge=0, lt=1)
     """On inputs, attention and both halves of a block; the fewer the events, the more (0.2..0.5)."""
+
+    intervals: bool = False
+    """Let attention see the time between any two events, up to the request with `inputs.request_time`. Needs real
+    event times; takes about half as long again."""
+
+    earlier_windows: float = Field(default=0.0, ge=0, le=1)
+    """Share of the training windows of histories longer than `length` that end anywhere in them; the others end at
+    the latest event. Above 0, what happened before a history's latest `length` events is learned from too."""
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether windows must carry times."""
+        return self.intervals or self.inputs.reads_times
 
     @model_validator(mode="after")
     def _heads_divide_dimension(self) -> Self:
@@ -64,10 +78,12 @@ class SequenceNetwork(LearnedNetwork):
             dropout=config.dropout,
             is_causal=is_causal,
         )
+        self.intervals = IntervalBias(config.heads, at_request=config.inputs.request_time) if config.intervals else None
 
     def forward(self, windows: Windows, is_hidden: Tensor | None = None) -> Tensor:
         """(b, w, d) outputs; their inner products with the items' vectors are scores."""
-        return self.encoder(self.inputs(windows, is_hidden), windows.is_event)
+        bias = None if self.intervals is None else self.intervals(windows, is_hidden)
+        return self.encoder(self.inputs(windows, is_hidden), windows.is_event, bias)
 
     def loss(self, batch: SequenceBatch, objective: Objective) -> Tensor:
         """See `LearnedNetwork`; padding and places that are not asked are not scored."""

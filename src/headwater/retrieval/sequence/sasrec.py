@@ -41,7 +41,7 @@ class SASRecNetwork(SequenceNetwork):
     def __init__(self, config: SASRecConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue, is_causal=True)
         self._length = config.length
-        self._reads_times = config.inputs.reads_times
+        self._reads_times = config.reads_times
 
     def encode(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
         """(b, d) F at the latest event of each history."""
@@ -66,5 +66,6 @@ class SASRec(SequenceChannel[SASRecConfig]):
             self.config.length,
             training.batch_size,
             seed=training.seed,
-            times=self.config.inputs.reads_times,
+            times=self.config.reads_times,
+            earlier=self.config.earlier_windows,
         )
