@@ -169,6 +169,12 @@ class StoreContract:
                 read()
         assert store.get_many("a", [b"y"]) == [b"fine"]
 
+    def test_a_put_of_none_removes_the_key_in_the_same_step(self, store: Store) -> None:
+        store.put_many([Put("a", b"x", b"1", offset=9), Put("a", b"y", b"2")])
+        assert store.put_many([Put("a", b"x", None), Put("a", b"y", b"3"), Put("a", b"z", None)]) == 2
+        assert store.get_many("a", [b"x", b"y", b"z"]) == [None, b"3", None]
+        assert store.put_many([Put("a", b"x", b"4", offset=1)]) == 1, "the offset went with the key"
+
     def test_a_torn_value_is_replaced_or_deleted(self, store: Store, tear: Callable[[str, bytes], None]) -> None:
         for key in (b"x", b"y", b"z"):
             store.put_many([Put("a", key, b"value" * 100, offset=9)])

@@ -15,7 +15,9 @@ class Put:
     ----------
     namespace : str
         Keys of different namespaces never meet. Not empty, without a NUL character.
-    key, value : bytes
+    key : bytes
+    value : bytes or None
+        None removes the key, with its expiry and offset, whatever they are.
     ttl : float or None
         Seconds, above 0, until the value is gone; None keeps it.
     offset : int or None
@@ -26,7 +28,7 @@ class Put:
 
     namespace: str
     key: bytes
-    value: bytes
+    value: bytes | None
     ttl: float | None = None
     offset: int | None = None
 

@@ -184,6 +184,8 @@ class LmdbStore:
     def _put(self, txn: lmdb.Transaction, address: bytes, put: Put, now: float) -> bool:
         if put.ttl is not None and not put.ttl > 0:
             raise ValueError(f"ttl must be above 0 seconds, not {put.ttl}")
+        if put.value is None:
+            return txn.delete(address)
         stored = _peek(txn, address)
         offset = put.offset
         if stored is not None and stored.offset is not None and not stored.is_expired(now):
