@@ -3,9 +3,10 @@
     python benchmarks/training.py --preset cpu --recbole-python A/bin/python --rectools-python B/bin/python
     python benchmarks/training.py --preset gpu --packed ml-1m.npz --recbole-python ... --rectools-python ...
 
-`cpu` wants `headwater data get ml-100k` first and takes some minutes, `gpu` wants ml-1m. Each system runs alone, one
-after the other, in a process of its own and in its own environment; docs/training.md says how to make those, and what
-could not be made equal. A peer whose Python is not given is left out.
+`cpu` wants `headwater data get ml-100k` first and takes some minutes, `gpu` wants ml-1m, `smoke` runs everything in
+seconds and measures nothing. Each system runs alone, one after the other, in a process of its own and in its own
+environment; docs/training.md says how to make those, and what could not be made equal. A peer whose Python is not
+given is left out; one that fails gets a row that says why, and the others go on. Results are written after each system.
 """
 
 from __future__ import annotations
@@ -50,8 +51,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "recbole_batch_size": 2048,
         "target": 0.16,
-        "seconds": 150.0,
+        "seconds": 120.0,
         "device": "cuda",
+    },
+    "smoke": {
+        "dataset": "ml-100k",
+        "length": 10,
+        "dimension": 8,
+        "layers": 1,
+        "heads": 1,
+        "dropout": 0.0,
+        "learning_rate": 1e-2,
+        "batch_size": 128,
+        "recbole_batch_size": 512,
+        "target": 0.02,
+        "seconds": 4.0,
+        "device": "cpu",
     },
 }
 """RecBole trains one position of a sequence where the others train all, so its batch is chosen apart: of 128, 512 and
@@ -60,28 +75,57 @@ its default 2,048 the first reached a figure soonest on the CPU; a GPU is idle w
 SYSTEMS = {"headwater": "Headwater", "rectools": "RecTools", "recbole": "RecBole"}
 
 
-def run(system: str, python: str, settings: dict[str, Any], folder: Path) -> dict[str, Any] | None:
-    """Start one system's script in its own environment and folder; its figures, or None where it failed."""
+def run(system: str, python: str, settings: dict[str, Any], folder: Path, *, wall_limit: float) -> dict[str, Any]:
+    """Start one system's script in its own environment and folder.
+
+    Parameters
+    ----------
+    settings : dict
+        Fields of `measure.Settings` but `output`.
+    folder : Path
+        Gets a folder named by the system, with its settings, log, curve and figures.
+    wall_limit : float
+        Seconds after which it is killed, with all that it does beside training.
+
+    Returns
+    -------
+    Its figures, or why there are none: `error`, `log` (its last lines) and the validation `curve` up to there.
+    """
     here = folder / system
     here.mkdir()
     output = here / "figures.json"
     (here / "settings.json").write_text(json.dumps(settings | {"output": str(output)}))
     threads = str(settings["threads"])
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    with (here / "log").open("w+") as log:
-        code = subprocess.run(
-            [python, str(RUNS / f"{system}_run.py"), str(here / "settings.json")],
-            cwd=here,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        ).returncode
-        if code:
-            log.seek(0)
-            print("".join(log.readlines()[-20:]), file=sys.stderr)
-            print(f"{SYSTEMS[system]} ended with status {code}; its last lines are above", file=sys.stderr)
-            return None
+    with (here / "log").open("w") as log:
+        try:
+            code = subprocess.run(
+                [python, str(RUNS / f"{system}_run.py"), str(here / "settings.json")],
+                cwd=here,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=wall_limit,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return _failure(here, f"killed at the wall limit of {wall_limit:g} s")
+        except OSError as error:
+            return _failure(here, f"{python} does not start: {error.strerror}")
+    if code:
+        return _failure(here, f"ended with status {code}: {_last_line(here)}")
     return json.loads(output.read_text())
+
+
+def _failure(here: Path, reason: str) -> dict[str, Any]:
+    curve = here / "curve.jsonl"
+    points = [json.loads(line) for line in curve.read_text().splitlines()] if curve.exists() else []
+    log = (here / "log").read_text(errors="replace").splitlines()[-20:]
+    return {"error": reason, "log": log, "curve": points}
+
+
+def _last_line(here: Path) -> str:
+    lines = (here / "log").read_text(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
 def pack_dataset(name: str, path: Path) -> None:
@@ -116,6 +160,16 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def machine() -> dict[str, Any]:
+    """Where this runs, and how busy that was over the last minutes."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[1], 1),
+        "system": platform.system(),
+    }
+
+
 def print_table(results: dict[str, dict[str, Any]], target: float) -> None:
     """One row for each system, as the docs show it."""
     print(
@@ -124,6 +178,11 @@ def print_table(results: dict[str, dict[str, Any]], target: float) -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for system, figures in results.items():
+        if "error" in figures:
+            best = max((point["ndcg@10"] for point in figures["curve"]), default=0.0)
+            reason = figures["error"].replace("|", "/")
+            print(f"| {SYSTEMS[system]} | not measured: {reason} | - | {best:.4f} |" + " - |" * 7)
+            continue
         gpu = figures["peak_gpu"]
         cells = [
             f"{'' if figures['is_target_reached'] else 'not in '}{figures['seconds']:.1f}",
@@ -143,10 +202,10 @@ def print_table(results: dict[str, dict[str, Any]], target: float) -> None:
 def print_ratios(results: dict[str, dict[str, Any]]) -> None:
     """How many times longer the peers take than Headwater does, which must have reached the target."""
     ours = results.get("headwater")
-    if ours is None or not ours["is_target_reached"]:
+    if ours is None or "error" in ours or not ours["is_target_reached"]:
         return
     for system, figures in results.items():
-        if system == "headwater":
+        if system == "headwater" or "error" in figures:
             continue
         least = "" if figures["is_target_reached"] else "more than "
         for clock, name in (("wall", "seconds"), ("on the processor", "processor_seconds")):
@@ -176,6 +235,8 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=float, help="in place of the preset's")
     for name in ("batch-size", "recbole-batch-size"):
         parser.add_argument(f"--{name}", type=int, help="in place of the preset's")
+    parser.add_argument("--wall-limit", type=float, default=300.0, help="seconds of one system, all that it does")
+    parser.add_argument("--without-headwater", action="store_true", help="measure the given peers alone")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON to add the run to")
     return parser.parse_args()
 
@@ -189,13 +250,13 @@ def main() -> int:
         settings[name] = settings[name] if value is None else value
     settings |= {"threads": chosen.threads, "seed": chosen.seed}
     pythons = {
-        "headwater": sys.executable,
+        "headwater": None if chosen.without_headwater else sys.executable,
         "rectools": chosen.rectools_python,
         "recbole": chosen.recbole_python,
     }
     # A virtual environment is found by the path of its link to Python, so links are not followed.
     asked = {system: os.path.abspath(python) for system, python in pythons.items() if python}
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         packed = Path(temporary) / "data.npz" if chosen.packed is None else chosen.packed.resolve()
         if chosen.packed is None:
@@ -204,30 +265,27 @@ def main() -> int:
         print(
             f"{data['name']}: {data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
         )
+        document = {
+            "preset": chosen.preset,
+            "date": date.today().isoformat(),
+            "data": data,
+            "settings": settings,
+            "systems": results,
+        }
         for system, python in asked.items():
             print(f"{SYSTEMS[system]} ...", file=sys.stderr, flush=True)
-            figures = run(system, python, settings | {"packed": str(packed)}, Path(temporary))
-            if figures is not None:
-                results[system] = figures
+            figures = run(
+                system, python, settings | {"packed": str(packed)}, Path(temporary), wall_limit=chosen.wall_limit
+            )
+            if "error" in figures:
+                print(*figures["log"], sep="\n", file=sys.stderr)
+                print(f"{SYSTEMS[system]} {figures['error']}", file=sys.stderr, flush=True)
+            results[system] = figures
+            save(chosen.results, chosen.preset, document | {"machine": machine()})
     print_table(results, settings["target"])
     print_ratios(results)
-    machine = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[1], 1),
-        "system": platform.system(),
-    }
-    document = {
-        "preset": chosen.preset,
-        "date": date.today().isoformat(),
-        "machine": machine,
-        "data": data,
-        "settings": settings,
-        "systems": results,
-    }
-    save(chosen.results, chosen.preset, document)
     print(f"the same with every curve: {chosen.results}")
-    return 0 if len(results) == len(asked) else 1
+    return 1 if any("error" in figures for figures in results.values()) else 0
 
 
 if __name__ == "__main__":

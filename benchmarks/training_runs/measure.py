@@ -181,6 +181,8 @@ class Watch:
     device : str
     clock, processor : callable
         Give seconds of wall time and of this process on the processor.
+    log : Path, optional
+        File that every check adds its point to, as one line of JSON: what a killed run leaves.
     """
 
     def __init__(
@@ -190,8 +192,9 @@ class Watch:
         device: str,
         clock: Callable[[], float] = time.perf_counter,
         processor: Callable[[], float] = time.process_time,
+        log: Path | None = None,
     ) -> None:
-        self.target, self.limit = target, seconds
+        self.target, self.limit, self._log = target, seconds, log
         self.is_target_reached = False
         self.seconds = self.processor_seconds = 0.0
         self.curve: list[dict[str, float]] = []
@@ -223,15 +226,17 @@ class Watch:
         self.seconds += self._clock() - self._since
         self.processor_seconds += self._processor() - self._processor_since
         value = ndcg()
-        self.curve.append(
-            {
-                "seconds": round(self.seconds, 3),
-                "processor_seconds": round(self.processor_seconds, 3),
-                "passes": passes,
-                "positives": positives,
-                "ndcg@10": round(value, 6),
-            }
-        )
+        point = {
+            "seconds": round(self.seconds, 3),
+            "processor_seconds": round(self.processor_seconds, 3),
+            "passes": passes,
+            "positives": positives,
+            "ndcg@10": round(value, 6),
+        }
+        self.curve.append(point)
+        if self._log is not None:
+            with self._log.open("a") as log:
+                log.write(json.dumps(point) + "\n")
         self.is_target_reached = value >= self.target
         if self.is_target_reached or self.seconds >= self.limit:
             return False
@@ -259,7 +264,8 @@ def warm_up(settings: Settings) -> Watch:
 
 def measured(settings: Settings) -> Watch:
     """The watch of the training that counts."""
-    return Watch(settings.target, settings.seconds, settings.device)
+    log = Path(settings.output).with_name("curve.jsonl")
+    return Watch(settings.target, settings.seconds, settings.device, log=log)
 
 
 def peak_memory(device: str) -> dict[str, int | None]:

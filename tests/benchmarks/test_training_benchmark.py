@@ -180,15 +180,66 @@ def test_a_target_never_reached_is_said_to_be_missed_at_the_time_limit() -> None
     assert watch.figures()["best_ndcg@10"] == 0.2
 
 
-def test_our_side_of_the_benchmark_runs_to_its_target(tmp_path: Path) -> None:
+def smoke(packed: Path, **changes: Any) -> dict[str, Any]:
+    asked = {name: value for name, value in training.PRESETS["smoke"].items() if name != "dataset"}
+    return asked | {"packed": str(packed), "threads": 1, "seed": 0} | changes
+
+
+def test_our_side_of_the_benchmark_runs_to_its_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pack(generated(n_users=12, n_items=10, seed=3), tmp_path / "data.npz")
-    asked = {name: value for name, value in training.PRESETS["cpu"].items() if name != "dataset"}
-    asked |= {"packed": str(tmp_path / "data.npz"), "target": 0.01, "threads": 1, "seed": 0}
-    figures = training.run("headwater", sys.executable, asked, tmp_path)
-    assert figures is not None
+    asked = smoke(tmp_path / "data.npz", target=0.01)
+    figures = training.run("headwater", sys.executable, asked, tmp_path, wall_limit=300.0)
+    assert "error" not in figures, figures["error"]
     assert figures["is_target_reached"]
     assert figures["shared_evaluation"]["ndcg@10"] == pytest.approx(figures["curve"][-1]["ndcg@10"], abs=1e-5)
+    logged = (tmp_path / "headwater" / "curve.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in logged] == figures["curve"]
     training.print_table({"headwater": figures}, target=0.01)
+    assert "| Headwater | " in capsys.readouterr().out
+
+
+def script(path: Path, body: str) -> str:
+    """An executable that stands where a peer's Python does."""
+    path.write_text(f"#!{sys.executable}\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_system_that_fails_says_why_by_its_last_line(tmp_path: Path) -> None:
+    python = script(tmp_path / "broken", "raise ModuleNotFoundError('no recbole here')")
+    figures = training.run("recbole", python, smoke(tmp_path / "data.npz"), tmp_path, wall_limit=60.0)
+    assert figures["error"] == "ended with status 1: ModuleNotFoundError: no recbole here"
+    assert figures["log"][-1] == "ModuleNotFoundError: no recbole here"
+    assert figures["curve"] == []
+
+
+def test_a_system_that_is_not_there_is_named(tmp_path: Path) -> None:
+    figures = training.run("recbole", "/no/such/python", smoke(tmp_path), tmp_path, wall_limit=60.0)
+    assert figures["error"] == "/no/such/python does not start: No such file or directory"
+
+
+def test_a_system_killed_at_the_wall_limit_keeps_its_curve(tmp_path: Path) -> None:
+    body = "import time; open('curve.jsonl', 'w').write('{\"ndcg@10\": 0.25}\\n'); time.sleep(600)"
+    python = script(tmp_path / "endless", body)
+    figures = training.run("rectools", python, smoke(tmp_path), tmp_path, wall_limit=2.0)
+    assert figures["error"] == "killed at the wall limit of 2 s"
+    assert figures["curve"] == [{"ndcg@10": 0.25}]
+
+
+def test_a_failed_system_has_a_row_and_the_others_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(generated(n_users=12, n_items=10, seed=3), tmp_path / "data.npz")
+    broken = script(tmp_path / "broken", "print('a | b'); raise SystemExit(3)")
+    results = tmp_path / "results.json"
+    arguments = ["--preset", "smoke", "--packed", str(tmp_path / "data.npz"), "--results", str(results)]
+    monkeypatch.setattr(sys, "argv", ["training.py", *arguments, "--rectools-python", broken, "--target", "0.01"])
+    assert training.main() == 1
+    systems = json.loads(results.read_text())["smoke"]["systems"]
+    assert systems["headwater"]["is_target_reached"]
+    assert systems["rectools"]["error"] == "ended with status 3: a | b"
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| RecTools")]
+    assert rows == ["| RecTools | not measured: ended with status 3: a / b | - | 0.0000 |" + " - |" * 7]
 
 
 def test_presets_are_kept_side_by_side(tmp_path: Path) -> None:
