@@ -10,7 +10,7 @@ from headwater.data.packed import pack
 from headwater.errors import ConfigError
 from headwater.search import drawn, load_search, run
 
-SEARCHES = sorted((Path(__file__).parents[1] / "recipes" / "search").glob("*.toml"))
+SEARCHES = sorted((Path(__file__).parents[1] / "recipes" / "search").rglob("*.toml"))
 
 ITEMCF = """
 kind = "itemcf"
@@ -35,7 +35,7 @@ def packed(tmp_path: Path, marketplace: Dataset) -> Path:
     return tmp_path / "marketplace.npz"
 
 
-@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_search_of_the_project_can_be_drawn(path: Path) -> None:
     search = load_search(path)
     assert len(drawn(search)) == search.trials
