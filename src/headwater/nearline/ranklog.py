@@ -1,7 +1,9 @@
-"""The rank log: what a visit's ranked list and a user's event look like, how they are written and read.
+"""The rank log: what a visit's ranked list and a user's event look like, how they are written and read as JSON.
 
-One record is one line of JSON with a `type`, `"visit"` or `"event"`. Users, items and categories are
-64-bit keys (`headwater.data.key_of`), for a log outlives the release whose codes it would otherwise hold.
+One record is one line of JSON with a `type`, `"visit"` or `"event"`; `"columns"` is a visit again, with one list for
+each field of its items instead of one array for each item, which decodes several times faster. `arrow` has the same
+record as Arrow batches. Users, items and categories are 64-bit keys (`headwater.data.key_of`), for a log outlives
+the release whose codes it would otherwise hold.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -96,6 +99,97 @@ class Visit(msgspec.Struct, frozen=True, tag_field="type", tag="visit", gc=False
     appended: float | None = None
 
 
+class VisitColumns(msgspec.Struct, frozen=True, tag_field="type", tag="columns", kw_only=True, omit_defaults=True):
+    """A `Visit` written by columns: the n-th entries of its lists are one item.
+
+    Attributes
+    ----------
+    request_id, scenario, user, timestamp, release, arm, appended
+        As in `Visit`.
+    items : list of int
+        64-bit keys, best first, 1 to `MAX_ITEMS`.
+    scores : list of float
+        One for each item, finite.
+    categories : list of (int or None), or None
+        One for each item; None where no item has one. So are the lists below.
+    channels : list of list of str, or None
+    exposed : list of bool, or None
+    positions : list of (int or None), or None
+    """
+
+    request_id: RequestId
+    scenario: Name
+    user: Key
+    timestamp: Timestamp
+    items: Annotated[list[int], Meta(min_length=1, max_length=MAX_ITEMS)]
+    scores: list[float]
+    categories: list[int | None] | None = None
+    channels: list[list[str]] | None = None
+    exposed: list[bool] | None = None
+    positions: list[int | None] | None = None
+    release: str = ""
+    arm: str = ""
+    appended: float | None = None
+
+    @classmethod
+    def of(cls, visit: Visit) -> VisitColumns:
+        """The same visit by columns; a column that says nothing is left out."""
+        rows = visit.items
+        return cls(
+            request_id=visit.request_id,
+            scenario=visit.scenario,
+            user=visit.user,
+            timestamp=visit.timestamp,
+            items=[row.item for row in rows],
+            scores=[row.score for row in rows],
+            categories=_unless_empty([row.category for row in rows], None),
+            channels=_unless_empty([row.channels for row in rows], []),
+            exposed=_unless_empty([row.exposed for row in rows], False),
+            positions=_unless_empty([row.position for row in rows], None),
+            release=visit.release,
+            arm=visit.arm,
+            appended=visit.appended,
+        )
+
+    def check(self) -> None:
+        """Raise `SchemaError` where two columns differ in length, or a key, score or position is out of its range."""
+        n = len(self.items)
+        for name in ("scores", "categories", "channels", "exposed", "positions"):
+            column = getattr(self, name)
+            if column is not None and len(column) != n:
+                raise SchemaError(f"{n} items have {len(column)} entries in $.{name}: every column needs one for each")
+        if not _are_keys(self.items):
+            raise SchemaError("an item is beyond 64 bits - at `$.items`")
+        if self.categories is not None and not _are_keys([key for key in self.categories if key is not None]):
+            raise SchemaError("a category is beyond 64 bits - at `$.categories`")
+        if not all(map(isfinite, self.scores)):
+            raise SchemaError("a score is not finite - at `$.scores`")
+        if self.positions is not None and min((at for at in self.positions if at is not None), default=0) < 0:
+            raise SchemaError("a position is below 0 - at `$.positions`")
+
+    def to_visit(self) -> Visit:
+        """The same visit by rows."""
+        n = len(self.items)
+        columns = (
+            self.items,
+            self.scores,
+            self.categories or [None] * n,
+            self.channels or [[]] * n,
+            self.exposed or [False] * n,
+            self.positions or [None] * n,
+        )
+        return Visit(
+            request_id=self.request_id,
+            scenario=self.scenario,
+            user=self.user,
+            timestamp=self.timestamp,
+            items=[RankedItem(*row) for row in zip(*columns, strict=True)],
+            release=self.release,
+            arm=self.arm,
+            appended=self.appended,
+        )
+
+
 class UserEvent(msgspec.Struct, frozen=True, tag_field="type", tag="event", gc=False, kw_only=True, omit_defaults=True):
     """What a user did with an item.
 
@@ -128,17 +222,29 @@ class UserEvent(msgspec.Struct, frozen=True, tag_field="type", tag="event", gc=F
 
 Record = Visit | UserEvent
 
+
+class Timed(Protocol):
+    """What every record has."""
+
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def appended(self) -> float | None: ...
+
+
 _ENCODER = msgspec.json.Encoder()
-_DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_DECODER: msgspec.json.Decoder[Record | VisitColumns] = msgspec.json.Decoder(Record | VisitColumns)
 
 
-def encode_line(record: Record) -> bytes:
-    """The record as one line, newline included. What it holds is checked by `decode_line`, on either side.
+def encode_line(record: Record, *, columnar: bool = False) -> bytes:
+    """The record as one line, newline included; with `columnar`, a visit is written as `VisitColumns`.
 
-    Raises `SchemaError` where a field cannot be written as JSON: a numpy number, a lone surrogate, …
+    What it holds is checked by `decode_line`, on either side. Raises `SchemaError` where a field cannot be written as
+    JSON: a numpy number, a lone surrogate, …
     """
+    written = VisitColumns.of(record) if columnar and isinstance(record, Visit) else record
     try:
-        return _ENCODER.encode(record) + b"\n"
+        return _ENCODER.encode(written) + b"\n"
     except (TypeError, ValueError, OverflowError) as error:
         raise SchemaError(f"the record cannot be written: {error}") from error
 
@@ -159,21 +265,49 @@ def decode_line(line: bytes, *, appended: float) -> Record:
         Not JSON of this schema (the message names the field), longer than `MAX_LINE`, or a timestamp of
         more than `MAX_AHEAD` seconds after the line was appended.
     """
+    record = parse_line(line, _DECODER, appended=appended)
+    if isinstance(record, VisitColumns):
+        record.check()
+        return record.to_visit()
+    return record
+
+
+_R = TypeVar("_R", bound=Timed)
+
+
+def parse_line(line: bytes, decoder: msgspec.json.Decoder[_R], *, appended: float) -> _R:
+    """One line as `decoder` types it, its length and times checked. Raises as `decode_line` does."""
     if len(line) > MAX_LINE:
         raise SchemaError(f"the line has {len(line)} bytes; at most {MAX_LINE} are read")
     try:
-        record = _DECODER.decode(line)
+        record = decoder.decode(line)
     except UnicodeDecodeError as error:
         raise SchemaError(f"not UTF-8: {error.reason}") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise SchemaError(str(error)) from error
     taken = appended if record.appended is None else record.appended
     if record.timestamp > taken + MAX_AHEAD:
-        raise SchemaError(
-            f"timestamp {record.timestamp} lies {record.timestamp - taken:.0f} s after the record was appended; "
-            f"at most {MAX_AHEAD} s are believed: set the clock of the machine that stamped it"
-        )
+        raise SchemaError(too_far_ahead(record.timestamp, taken))
     return record
+
+
+def too_far_ahead(timestamp: int, appended: float) -> str:
+    """Why a record of `timestamp` that was appended at `appended` is refused."""
+    return (
+        f"timestamp {timestamp} lies {timestamp - appended:.0f} s after the record was appended; "
+        f"at most {MAX_AHEAD} s are believed: set the clock of the machine that stamped it"
+    )
+
+
+_T = TypeVar("_T")
+
+
+def _unless_empty(column: list[_T], empty: object) -> list[_T] | None:
+    return None if all(entry == empty for entry in column) else column
+
+
+def _are_keys(keys: Sequence[int]) -> bool:
+    return not keys or (min(keys) >= -(2**63) and max(keys) < 2**63)
 
 
 class RankLog:
@@ -191,6 +325,8 @@ class RankLog:
         A new file is begun where a line would make the current one longer than this.
     fsync : bool
         Wait for the disk on each append (a few ms).
+    columnar : bool
+        Write visits by columns: a third of the work for the stream that reads them.
     clock : callable
         Unix seconds, stamped on every line as `appended`.
     """
@@ -201,11 +337,13 @@ class RankLog:
         *,
         rotate_bytes: int = 64 << 20,
         fsync: bool = False,
+        columnar: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = Path(folder)
         self._rotate_bytes = rotate_bytes
         self._fsync = fsync
+        self._columnar = columnar
         self._clock = clock
         self._turn = threading.Lock()
         self._file: int | None = None
@@ -228,7 +366,8 @@ class RankLog:
     def append_many(self, records: Sequence[Record]) -> None:
         """Write several records, all of them or none. Raises as `append` does."""
         now = round(self._clock(), 3)
-        lines = [encode_line(msgspec.structs.replace(record, appended=now)) for record in records]
+        stamped = [msgspec.structs.replace(record, appended=now) for record in records]
+        lines = [encode_line(record, columnar=self._columnar) for record in stamped]
         for line in lines:
             decode_line(line, appended=now)  # what cannot be read back is refused here, where the caller can be told
         if not lines:
