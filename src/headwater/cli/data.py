@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from headwater.errors import ConfigError
+from headwater.cli.options import EventOptions, HomeOption, with_event_options
 from headwater.home import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -34,48 +34,9 @@ class From(StrEnum):
     PACKAGE = "package"
 
 
-HomeOption = Annotated[Path, typer.Option("--home", help="Where data, releases and state are kept.")]
 EventsArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="Events, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
 ]
-UserOption = Annotated[str | None, typer.Option("--user", metavar="COLUMN", help="User ids. (default: user_id)")]
-ItemOption = Annotated[str | None, typer.Option("--item", metavar="COLUMN", help="Item ids. (default: item_id)")]
-TimeOption = Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="Unix seconds. (default: timestamp)")]
-BehaviourOption = Annotated[
-    str | None,
-    typer.Option(
-        "--behaviour", metavar="COLUMN", help="What the user did. (default: behaviour, where there is one; else clicks)"
-    ),
-]
-RatingOption = Annotated[
-    str | None,
-    typer.Option("--rating", metavar="COLUMN", help="Ratings; '' for none. (default: rating, where there is one)"),
-]
-BehaviourMapOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--behaviour-map",
-        metavar="WORD=BEHAVIOUR",
-        help="Translate a word of the file to impression, click, cart or purchase, e.g. buy=purchase. Repeatable.",
-    ),
-]
-PositionsOption = Annotated[
-    bool,
-    typer.Option(
-        "--positions",
-        help="There is no clock: --time names the place in the user's history, or, without it, the file is in order.",
-    ),
-]
-ItemsFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--items-file", metavar="FILE", help="Item attributes, one row an item; `title`, `category` are used."
-    ),
-]
-UsersFileOption = Annotated[
-    Path | None, typer.Option("--users-file", metavar="FILE", help="User attributes, one row a user.")
-]
-EveryItemOption = Annotated[bool, typer.Option("--every-item", help="Also take items that only the items file has.")]
 
 
 @data_app.command("get")
@@ -122,19 +83,11 @@ def get_(
 
 
 @data_app.command("import")
+@with_event_options
 def import_(
     path: EventsArgument,
+    events: EventOptions,
     name: Annotated[str | None, typer.Option("--name", help="Name to keep it under. (default: the file's)")] = None,
-    user: UserOption = None,
-    item: ItemOption = None,
-    time: TimeOption = None,
-    behaviour: BehaviourOption = None,
-    rating: RatingOption = None,
-    behaviour_map: BehaviourMapOption = None,
-    positions: PositionsOption = False,
-    items_file: ItemsFileOption = None,
-    users_file: UsersFileOption = None,
-    every_item: EveryItemOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Make a data set of your own events; an earlier one of the same name is replaced.
@@ -151,9 +104,7 @@ def import_(
     folder = own_dataset_folder(name or path.stem, home)
     console = Console()
     with console.status(f"reading {path}"):
-        mapping = _mapping(user, item, time, behaviour, rating, behaviour_map, positions)
-        files = {"items_file": items_file, "users_file": users_file, "every_item": every_item}
-        imported = read_events(path, name=folder.name, **mapping, **files)
+        imported = read_events(path, name=folder.name, **events.arguments())
         save_dataset(imported.dataset, folder, source=f"imported from {path.name}")
     print_statistics(console, folder.name, describe(imported.dataset))
     console.print(
@@ -165,18 +116,10 @@ def import_(
 
 
 @data_app.command("describe")
+@with_event_options
 def describe_(
     data: Annotated[str, typer.Argument(metavar="NAME|FOLDER|FILE", help="A known name, a data set, or events.")],
-    user: UserOption = None,
-    item: ItemOption = None,
-    time: TimeOption = None,
-    behaviour: BehaviourOption = None,
-    rating: RatingOption = None,
-    behaviour_map: BehaviourMapOption = None,
-    positions: PositionsOption = False,
-    items_file: ItemsFileOption = None,
-    users_file: UsersFileOption = None,
-    every_item: EveryItemOption = False,
+    events: EventOptions,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Print what a data set is like: sizes, histories, popularity, ties, and what leave-one-out would give.
@@ -189,29 +132,16 @@ def describe_(
 
     console = Console()
     with console.status(f"reading {data}"):
-        if Path(data).is_file():
-            mapping = _mapping(user, item, time, behaviour, rating, behaviour_map, positions)
-            files = {"items_file": items_file, "users_file": users_file, "every_item": every_item}
-            dataset = read_events(data, **mapping, **files).dataset
-        else:
-            dataset = load(data, home)
+        dataset = read_events(data, **events.arguments()).dataset if Path(data).is_file() else load(data, home)
         statistics = describe(dataset)
     print_statistics(console, dataset.name, statistics)
 
 
 @data_app.command("check")
+@with_event_options
 def check_(
     path: EventsArgument,
-    user: UserOption = None,
-    item: ItemOption = None,
-    time: TimeOption = None,
-    behaviour: BehaviourOption = None,
-    rating: RatingOption = None,
-    behaviour_map: BehaviourMapOption = None,
-    positions: PositionsOption = False,
-    items_file: ItemsFileOption = None,
-    users_file: UsersFileOption = None,
-    every_item: EveryItemOption = False,
+    events: EventOptions,
 ) -> None:
     """Tell everything that is wrong or odd about your events, and what importing them would give.
 
@@ -223,9 +153,7 @@ def check_(
 
     console = Console()
     with console.status(f"reading {path}"):
-        mapping = _mapping(user, item, time, behaviour, rating, behaviour_map, positions)
-        files = {"items_file": items_file, "users_file": users_file, "every_item": every_item}
-        report = check_events(path, **mapping, **files)
+        report = check_events(path, **events.arguments())
     print_report(console, report)
     if report.has_errors:
         raise typer.Exit(1)
@@ -259,34 +187,6 @@ def pack_(
         highlight=False,
         markup=False,
     )
-
-
-def _mapping(
-    user: str | None,
-    item: str | None,
-    time: str | None,
-    behaviour: str | None,
-    rating: str | None,
-    behaviour_map: list[str] | None,
-    positions: bool,
-) -> dict[str, Any]:
-    """The options that say which column is which, as arguments of `read_events` and `check_events`."""
-    from headwater.data.events import Columns
-
-    named = {"user": user, "item": item, "time": time, "behaviour": behaviour, "rating": rating}
-    words = {}
-    for pair in behaviour_map or []:
-        word, equals, ours = pair.partition("=")
-        if not equals or not word:
-            raise ConfigError(f"--behaviour-map {pair!r} is not WORD=BEHAVIOUR, such as buy=purchase")
-        words[word] = ours
-    # '' takes a column out that would be read by its default name.
-    optional = ("behaviour", "rating")
-    given = {
-        role: (column or None) if role in optional else column for role, column in named.items() if column is not None
-    }
-    columns = Columns.model_validate(given)
-    return {"columns": columns, "behaviours": words, "time_unit": "position" if positions else "seconds"}
 
 
 def print_report(console: Console, report: Report) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from headwater.cli.options import HomeOption
 from headwater.home import DEFAULT_HOME, Home
 
-HomeOption = Annotated[Path, typer.Option("--home", help="Where data, releases and state are kept.")]
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/ml-1m.toml.", metavar="RECIPE")]
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from headwater.cli.options import HomeOption
 from headwater.home import DEFAULT_HOME, Home
 
 if TYPE_CHECKING:
     from headwater.nearline import Stream
-
-HomeOption = Annotated[Path, typer.Option("--home", help="Where data, releases and state are kept.")]
 
 
 def serve(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from headwater.cli.options import HomeOption
 from headwater.home import DEFAULT_HOME, Home
 
 release_app = typer.Typer(help="List releases, promote one, or roll back.", no_args_is_help=True)
-
-HomeOption = Annotated[Path, typer.Option("--home", help="Where data, releases and state are kept.")]
 
 
 @release_app.command("list")
