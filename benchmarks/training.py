@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "recbole_batch_size": 2048,
         "target": 0.16,
-        "seconds": 120.0,
+        "seconds": 100.0,
         "device": "cuda",
     },
     "smoke": {
