@@ -11,9 +11,11 @@ from headwater.data import Dataset
 from headwater.data.disk import save_dataset
 from headwater.demo import play
 from headwater.home import Home
+from headwater.nn.training import TrainingConfig
 from headwater.recipe import MergeRecipe, Recipe
 from headwater.retrieval.classic.itemcf import ItemCFConfig
 from headwater.retrieval.classic.popular import PopularConfig
+from headwater.retrieval.sequence.sasrec import SASRecConfig
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,14 @@ def toured(tmp_path_factory: pytest.TempPathFactory, marketplace: Dataset) -> tu
     """(report, what was printed)."""
     home = Home(tmp_path_factory.mktemp("home"))
     save_dataset(marketplace, home.root / "data" / "marketplace", source="made up")
-    channels = (PopularConfig(), ItemCFConfig(neighbours=30, half_life=2.0))
+    sasrec = SASRecConfig(
+        length=10,
+        dimension=8,
+        layers=1,
+        heads=1,
+        training=TrainingConfig(epochs=2, validate_every=2, device="cpu"),
+    )
+    channels = (PopularConfig(), ItemCFConfig(neighbours=30, half_life=2.0), sasrec)
     recipe = Recipe(dataset="marketplace", channels=channels, merge=MergeRecipe(pool=60))
     console = Console(file=io.StringIO(), width=100)
     report = play(recipe, home, console)
@@ -40,6 +49,13 @@ def test_the_tour_shows_the_loop_closing(toured: tuple[Path, str]) -> None:
     assert "nearline: ranked" in said
     assert "popular: popular with everybody" in said
     assert "report with plots" in said
+
+
+def test_the_tour_says_how_long_training_takes_and_trains_once(toured: tuple[Path, str]) -> None:
+    report, printed = toured
+    assert "sasrec learns for 2 epochs" in printed
+    assert printed.count("training sasrec") == 1
+    assert "sasrec" in report.read_text(encoding="utf-8")
 
 
 def test_the_report_stands_alone(toured: tuple[Path, str]) -> None:

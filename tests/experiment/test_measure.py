@@ -9,7 +9,10 @@ from small_recipes import recipe_of
 from headwater.data import Dataset, leave_one_out
 from headwater.experiment import Row, config_hash, evaluate_recipe
 from headwater.experiment.provenance import seed_of, with_seed
+from headwater.metrics import FullRanking
 from headwater.recipe import Recipe
+from headwater.retrieval import evaluate
+from headwater.retrieval.base import Channel
 from headwater.retrieval.classic.itemcf import ItemCFConfig
 from headwater.retrieval.classic.mf import MFConfig
 from headwater.retrieval.classic.popular import PopularConfig
@@ -39,6 +42,16 @@ def test_the_table_as_json_carries_what_it_takes_to_repeat_it(
         assert row["full"]["protocol"] == "full ranking over unseen items"
         assert row["full"]["time_tie_rule"]
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["table.json"]
+
+
+def test_channels_are_kept_as_they_were_measured(marketplace: Dataset, recipe: Recipe) -> None:
+    kept: list[Channel] = []
+    table = evaluate_recipe(recipe, marketplace, keep=kept.append)
+    split = leave_one_out(marketplace)
+    assert [channel.name for channel in kept] == [row.channel for row in table.rows]
+    for channel, row in zip(kept, table.rows, strict=True):
+        again = evaluate(channel, split.test, FullRanking(), train=split.train, ks=(5, 10)).metrics
+        assert again["ndcg@10"] == row.full.metrics["ndcg@10"]
 
 
 def test_a_row_reads_back_as_it_was_written(marketplace: Dataset, learned: SASRecConfig) -> None:

@@ -9,12 +9,12 @@ from small_recipes import recipe_of
 from headwater import release as releases
 from headwater.data import Dataset, Vocabulary, key_of, leave_one_out
 from headwater.errors import ConfigError, SchemaError
-from headwater.experiment import import_profiles, train
+from headwater.experiment import import_profiles, promote_fitted, train
 from headwater.home import Home
 from headwater.profile.history import Profile
 from headwater.recipe import Recipe
-from headwater.retrieval.classic.itemcf import ItemCFConfig
-from headwater.retrieval.classic.popular import PopularConfig
+from headwater.retrieval.classic.itemcf import ItemCF, ItemCFConfig
+from headwater.retrieval.classic.popular import Popular, PopularConfig
 from headwater.retrieval.evaluation import validation_figure
 from headwater.retrieval.sequence.sasrec import SASRec, SASRecConfig
 from headwater.store.lmdb import LmdbStore
@@ -68,6 +68,28 @@ def test_a_learned_channel_of_a_release_is_trained_for_the_epochs_that_were_best
     queries = split.test.queries
     assert sasrec.retrieve(queries, 10).items.tolist() == expected.retrieve(queries, 10).items.tolist()
     assert ("sasrec" in releases.read_manifest(folder).metrics) == validate
+
+
+def test_fitted_channels_are_promoted_as_they_are_and_answer_whole_histories(
+    marketplace: Dataset, recipe: Recipe, tmp_path: Path
+) -> None:
+    home, split = Home(tmp_path), leave_one_out(marketplace)
+    itemcf = ItemCF(ItemCFConfig(neighbours=40)).fit(split.train)
+    popular = Popular(PopularConfig()).fit(split.train)
+    release = promote_fitted(recipe, [popular, itemcf], home, learned_from=split.train, histories=marketplace)
+    assert releases.current(home.releases) == release
+    loaded = releases.load(home.releases / release)
+    assert loaded.manifest.window.interactions == len(split.train)
+    assert loaded.manifest.window.checksum == split.train.checksum()
+    assert not loaded.manifest.metrics
+    queries = split.test.queries
+    assert loaded.channels[1].retrieve(queries, 10).items.tolist() == itemcf.retrieve(queries, 10).items.tolist()
+    store = LmdbStore(home.store)
+    try:
+        histories = Profile(store).history([key_of(user) for user in marketplace.users.ids.tolist()])
+    finally:
+        store.close()
+    assert sum(len(history) for history in histories) == len(marketplace) > len(split.train)
 
 
 def tiny(name: str, lengths: list[int]) -> Dataset:

@@ -2,7 +2,7 @@
 
 from headwater.experiment.breakdown import ChannelByGap, by_gap, incremental
 from headwater.experiment.measure import evaluate_recipe, resume_recipe
-from headwater.experiment.promote import import_profiles, train
+from headwater.experiment.promote import import_profiles, promote_fitted, train
 from headwater.experiment.provenance import config_hash
 from headwater.experiment.results import Results
 from headwater.experiment.shared import Outcome, evaluate_all
@@ -20,6 +20,7 @@ __all__ = [
     "evaluate_recipe",
     "import_profiles",
     "incremental",
+    "promote_fitted",
     "resume_recipe",
     "train",
 ]

@@ -43,7 +43,13 @@ def fit_channel(
 
 
 def evaluate_recipe(
-    recipe: Recipe, dataset: Dataset, *, part: str = "test", seeds: int = 1, say: Say = lambda _: None
+    recipe: Recipe,
+    dataset: Dataset,
+    *,
+    part: str = "test",
+    seeds: int = 1,
+    say: Say = lambda _: None,
+    keep: Callable[[Channel], None] = lambda _: None,
 ) -> Table:
     """Fit every channel of `recipe` on the training part and measure it on `part`.
 
@@ -57,10 +63,16 @@ def evaluate_recipe(
         Tune on validation; report test once.
     seeds : int
         Runs of each channel that draws at random, under the recipe's seed and those that follow it.
+    keep : function
+        Given each channel as it was measured; without it channels are let go one by one.
     """
     split = recipe.split.split(dataset)
-    runs = [run for chosen in recipe.channels for run in _runs(chosen, seeds)]
-    return Table(recipe, dataset, part, [_measure(run, recipe, dataset, split, part, say) for run in runs])
+    rows = []
+    for run in (run for chosen in recipe.channels for run in _runs(chosen, seeds)):
+        channel, row = _measure(run, recipe, dataset, split, part, say)
+        keep(channel)
+        rows.append(row)
+    return Table(recipe, dataset, part, rows)
 
 
 def resume_recipe(
@@ -95,7 +107,7 @@ def resume_recipe(
         try:
             for run in _runs(chosen, seeds):
                 if (run.name, seed_of(run)) not in known:
-                    row = _measure(run, recipe, dataset, split, part, say)
+                    _, row = _measure(run, recipe, dataset, split, part, say)
                     results.add(row)
                     ended(row)
         except (HeadwaterError, ImportError) as error:
@@ -108,7 +120,9 @@ def _runs(chosen: ChannelSettings, seeds: int) -> list[ChannelSettings]:
     return [chosen] if first is None else [with_seed(chosen, first + at) for at in range(seeds)]
 
 
-def _measure(run: ChannelSettings, recipe: Recipe, dataset: Dataset, split: Split, part: str, say: Say) -> Row:
+def _measure(
+    run: ChannelSettings, recipe: Recipe, dataset: Dataset, split: Split, part: str, say: Say
+) -> tuple[Channel, Row]:
     held_out = split.test if part == "test" else split.validation
     settings, seed = recipe.evaluate, seed_of(run)
     channel, seconds = fit_channel(run, split.train, validate=validation_figure(split), say=say)
@@ -120,7 +134,7 @@ def _measure(run: ChannelSettings, recipe: Recipe, dataset: Dataset, split: Spli
         protocol = SampledNegatives(seed=settings.seed)
         sampled = evaluate(channel, held_out, protocol, train=split.train, interactions=dataset, ks=settings.ks)
     report = getattr(channel, "report", None)
-    return Row(
+    return channel, Row(
         channel=run.name,
         settings=run.model_dump(mode="json"),
         config=config_hash(recipe, run),

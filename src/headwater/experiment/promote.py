@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 from headwater.config import Settings
 from headwater.data import Dataset
 from headwater.errors import ConfigError, SchemaError
@@ -9,7 +12,7 @@ from headwater.experiment.measure import Say, evaluate_recipe, fit_channel
 from headwater.experiment.table import Row
 from headwater.home import Home
 from headwater.recipe import Recipe
-from headwater.retrieval.base import ChannelSettings
+from headwater.retrieval.base import Channel, ChannelSettings
 
 # Store and releases are imported where they are used: a training machine evaluates without lmdb and msgspec.
 
@@ -23,10 +26,6 @@ def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True
     recipe says. The users' histories are written to the profile store, so that the service knows whom the data
     set knows; running this twice changes nothing there.
     """
-    from headwater import release as releases
-    from headwater.ranking.affinity import AffinityRanker
-    from headwater.release import Merge
-
     require_own_home(dataset, home)
     try:
         rows = evaluate_recipe(recipe, dataset, part="validation", say=say).rows if validate else []
@@ -37,20 +36,59 @@ def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True
     for chosen in recipe.channels:
         settings = for_all_data(chosen, measured.get(chosen.name))
         channels.append(fit_channel(settings, dataset, say=say)[0])
+    metrics = {name: row.full.metrics for name, row in measured.items()}
+    return promote_fitted(recipe, channels, home, learned_from=dataset, histories=dataset, metrics=metrics, say=say)
+
+
+def promote_fitted(
+    recipe: Recipe,
+    channels: Sequence[Channel],
+    home: Home,
+    *,
+    learned_from: Dataset,
+    histories: Dataset,
+    metrics: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    say: Say = lambda _: None,
+) -> str:
+    """Put channels that are fitted already into a release with the recipe's ranker, promote it, and return its id.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        Fitted on `learned_from`.
+    learned_from : Dataset
+        What the ranker is fitted on too, and the manifest names as the release's data.
+    histories : Dataset
+        Whose histories go to the profile store; channels answer them whether they learned from them or not.
+    metrics : mapping of str to mapping
+        Validation figures of the channels by name, for the manifest.
+
+    Raises
+    ------
+    ConfigError
+        `home` serves another data set.
+    ReleaseError
+        A channel cannot be saved.
+    """
+    from headwater import release as releases
+    from headwater.ranking.affinity import AffinityRanker
+    from headwater.release import Merge
+
+    require_own_home(histories, home)
     say(f"fitting the ranker {recipe.ranker.name}")
-    ranker = AffinityRanker(recipe.ranker).fit(dataset)
+    ranker = AffinityRanker(recipe.ranker).fit(learned_from)
     say("building the release")
     names = [*(chosen.name for chosen in recipe.channels), "nearline"]
     release = releases.build(
         home.releases,
-        dataset=dataset,
+        dataset=learned_from,
         channels=channels,
         ranker=ranker,
         merge=Merge(weights={name: recipe.merge.weights.get(name, 1.0) for name in names}, pool=recipe.merge.pool),
-        metrics={name: row.full.metrics for name, row in measured.items()},
+        metrics=metrics,
     )
     say("writing the users' histories to the profile store")
-    import_profiles(dataset, home)
+    import_profiles(histories, home)
     releases.promote(home.releases, release)
     return release
 
