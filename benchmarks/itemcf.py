@@ -127,7 +127,7 @@ def main() -> None:
     else:
         data = generated(chosen.users, chosen.items, chosen.events, chosen.seed)
     if chosen.min_interactions > 1:
-        data = with_frequent_items(data, chosen.min_interactions)
+        data = data.with_frequent_items(chosen.min_interactions)
     split = leave_one_out(data)
 
     started = time.perf_counter()
@@ -148,23 +148,6 @@ def main() -> None:
     else:
         print("| implicit CosineRecommender | not installed |" + " |" * 8)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GiB")
-
-
-def with_frequent_items(data: Dataset, least: int) -> Dataset:
-    """The data set of only those items that have `least` interactions."""
-    is_kept = data.item_counts >= least
-    events = is_kept[data.event_items]
-    code = np.cumsum(is_kept) - 1
-    ids = data.items.ids
-    return Dataset.from_events(
-        f"{data.name}, items with {least} or more interactions",
-        data.users,
-        Vocabulary([ids[at] for at in np.flatnonzero(is_kept)]),
-        event_users=data.event_users[events],
-        event_items=code[data.event_items[events]].astype(np.int32),
-        event_times=data.event_times[events],
-        time_unit=data.time_unit,
-    )
 
 
 if __name__ == "__main__":
