@@ -1,0 +1,6 @@
+"""Where records come from: an ordered, replayable log; how far it has been read is the consumer's to keep."""
+
+from headwater.nearline.sources.base import Batch, Block, Line, Position, Source
+from headwater.nearline.sources.directory import DirectorySource
+
+__all__ = ["Batch", "Block", "DirectorySource", "Line", "Position", "Source"]
