@@ -77,6 +77,15 @@ def test_a_failed_save_keeps_the_older_artefact(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
+def test_what_a_killed_save_had_moved_away_is_read_again(tmp_path) -> None:
+    write(tmp_path / "toy", depth=5)
+    # As a writer leaves it that is killed between its two moves: no `toy`, and no lock on its own folder.
+    (tmp_path / ".toy.x.partial" / "content").mkdir(parents=True)
+    (tmp_path / "toy").rename(tmp_path / ".toy.x.partial" / "old")
+    assert load_artefact(tmp_path / "toy", ITEMS, kind="toy", config=Knobs)[0].depth == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
 def test_tensors_of_another_save_are_refused(tmp_path) -> None:
     write(tmp_path / "one")
     write(tmp_path / "two", tensor=[3.0, 4.0])

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from headwater.data.disk import load_dataset, recover, save_dataset
+from headwater.data.disk import load_dataset, save_dataset
 from headwater.data.fetch import Progress, download, download_package
+from headwater.data.folder import recover
 from headwater.errors import ArtefactError, ConfigError, DatasetUnavailable
 
 if TYPE_CHECKING:

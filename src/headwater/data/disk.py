@@ -6,13 +6,7 @@ codes (``user``, ``item``), ``time``, ``behaviour`` and, where there is one, ``r
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import json
-import os
-import shutil
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +16,7 @@ from pydantic import ValidationError
 
 from headwater.config import Settings
 from headwater.data.dataset import Dataset
+from headwater.data.folder import recover, replacing
 from headwater.data.schema import TIE_RULE, TimeUnit
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ArtefactError, SchemaError
@@ -31,8 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "dataset.json"
-OLD = "old"
-"""Where a writer keeps the data set that it replaces, within its own folder, until the new one is in place."""
 PARTS = ("interactions.parquet", "items.parquet", "users.parquet")
 
 
@@ -70,45 +63,8 @@ def save_dataset(dataset: Dataset, folder: Path | str, *, source: str = "") -> M
     folder = Path(folder).absolute()
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArtefactError(f"{folder} holds something other than a data set. Name an empty or another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    recover(folder)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    lock = os.open(partial, os.O_RDONLY)
-    try:
-        # Held while this process lives: what a killed one left behind is told by its lock being free.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        content = partial / "content"
-        content.mkdir()
-        manifest = _write(dataset, content, source)
-        if folder.exists():
-            folder.rename(partial / OLD)
-        content.rename(folder)
-        _sync(folder.parent)
-    finally:
-        try:
-            _clear(partial, folder)
-        finally:
-            os.close(lock)
-    return manifest
-
-
-def recover(folder: Path | str) -> None:
-    """Undo what a killed writer of `folder` left: put back the data set it had moved away, remove its other files.
-
-    A writer that lives is not disturbed.
-    """
-    folder = Path(folder).absolute()
-    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
-        try:
-            handle = os.open(leftover, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # Its writer has just finished.
-        try:
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _clear(leftover, folder)
-        finally:
-            os.close(handle)
+    with replacing(folder) as content:
+        return _write(dataset, content, source)
 
 
 def _write(dataset: Dataset, folder: Path, source: str) -> Manifest:
@@ -131,7 +87,6 @@ def _write(dataset: Dataset, folder: Path, source: str) -> Manifest:
     files = {}
     for part, table in zip(PARTS, tables, strict=True):
         pq.write_table(table, folder / part, compression="zstd")
-        _sync(folder / part)
         files[part] = _digest(folder / part)
     manifest = Manifest(
         format=FORMAT,
@@ -145,8 +100,6 @@ def _write(dataset: Dataset, folder: Path, source: str) -> Manifest:
         source=source,
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    _sync(folder / MANIFEST)
-    _sync(folder)
     return manifest
 
 
@@ -239,18 +192,3 @@ def _vocabulary(table: pa.Table) -> Vocabulary:
 
 def _digest(path: Path) -> str:
     return xxhash.xxh3_128(path.read_bytes()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _clear(partial: Path, folder: Path) -> None:
-    """Put the old data set back where no new one took its place; only then remove `partial`."""
-    if (partial / OLD).exists() and not folder.exists():
-        (partial / OLD).rename(folder)
-    shutil.rmtree(partial, ignore_errors=True)

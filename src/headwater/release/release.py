@@ -17,6 +17,7 @@ import numpy as np
 
 import headwater
 from headwater.data.dataset import Dataset
+from headwater.data.folder import sync, sync_tree
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ReleaseError
 from headwater.ranking.affinity import AffinityRanker
@@ -111,13 +112,13 @@ def build(
         release = time.strftime("%Y%m%dT%H%M%SZ", moment) + "-" + checksum(manifest.to_json())[:8]
         manifest = msgspec.structs.replace(manifest, release=release)
         (staging / MANIFEST).write_bytes(manifest.to_json())
-        _sync(staging)
+        sync_tree(staging)
         destination = root / release
         if destination.exists():  # the same content within the same second: it is there already
             shutil.rmtree(staging)
         else:
             staging.rename(destination)
-            _sync_folder(root)
+            sync(root)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -185,7 +186,7 @@ def promote(root: Path, release: str) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     staging.replace(root / POINTER)
-    _sync_folder(root)
+    sync(root)
 
 
 def rollback(root: Path) -> str:
@@ -226,23 +227,6 @@ def _save_part(part: Channel | Ranker, staging: Path, folder: str) -> Part:
 def _defined(figures: Mapping[str, float]) -> dict[str, float]:
     """The figures without those that are not defined (nan), for which a manifest has no word."""
     return {name: value for name, value in figures.items() if math.isfinite(value)}
-
-
-def _sync(folder: Path) -> None:
-    """Wait until all files below `folder` are on the disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _checksums(folder: Path) -> dict[str, str]:

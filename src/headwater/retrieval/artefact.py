@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +12,7 @@ import xxhash
 from pydantic import BaseModel
 
 from headwater.config import parse
+from headwater.data.folder import recover, replacing
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ArtefactError, ConfigError
 
@@ -33,9 +31,7 @@ def save_artefact(
 ) -> None:
     """Write an artefact into the folder `path`, whole or not at all.
 
-    Both files are written and synced in a folder beside it, which then takes the place of `path`; an older
-    artefact there is moved aside first and removed last. After a crash `path` holds the old artefact, the new
-    one or nothing, never a mixture.
+    After a crash at any instant the old artefact or the new one is there, never a mixture; see `replacing`.
 
     Parameters
     ----------
@@ -68,24 +64,9 @@ def save_artefact(
         "tensors": xxhash.xxh3_128_hexdigest(raw),
     }
     document = {**head, "checksum": _checksum(head)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tag = f"{os.getpid()}-{secrets.token_hex(4)}"
-    staging = path.parent / f".{path.name}-new-{tag}"
-    aside = path.parent / f".{path.name}-old-{tag}"
-    staging.mkdir()
-    try:
-        _write(staging / TENSORS, raw)
-        _write(staging / CONFIG, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
-        if path.exists():
-            path.rename(aside)
-        staging.rename(path)
-    except BaseException:
-        if aside.exists() and not path.exists():
-            aside.rename(path)
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    _sync_folder(path.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    with replacing(path) as folder:
+        (folder / TENSORS).write_bytes(raw)
+        (folder / CONFIG).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_artefact(
@@ -108,6 +89,8 @@ def load_artefact(
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    if not path.exists():
+        recover(path)
     try:
         document = json.loads((path / CONFIG).read_bytes())
         raw = (path / TENSORS).read_bytes()
@@ -135,18 +118,3 @@ def load_artefact(
 
 def _checksum(head: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(head, sort_keys=True).encode())
-
-
-def _write(path: Path, raw: bytes) -> None:
-    with path.open("xb") as handle:
-        handle.write(raw)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
