@@ -7,7 +7,7 @@ import numpy as np
 
 from headwater.nearline.policy import Policy
 from headwater.nearline.ranklog import Record, UserEvent, Visit
-from headwater.nearline.state import NO_CATEGORY, QueuedVisit
+from headwater.nearline.state import NO_CATEGORY, QueuedVisit, pack_content
 
 
 class Found(NamedTuple):
@@ -32,11 +32,18 @@ def content_hash(visit: Visit, policy: Policy) -> int:
     kept = distinct(visit, policy)
     categories = [NO_CATEGORY if category is None else category for _, category in kept]
     items = np.array([item for item, _ in kept], np.int64)
-    return QueuedVisit.of(0, "", items, np.array(categories, np.int64)).content_hash
+    return QueuedVisit.of(0, "", pack_content(items, np.array(categories, np.int64))).content_hash
 
 
-def reference(records: Iterable[Record], policy: Policy) -> list[Found]:
-    """The candidates of one user's records, in whatever order they stand."""
+def hashed(value: int) -> int:
+    """fmix64 of MurmurHash3."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        value = ((value ^ (value >> 33)) * factor) % 2**64
+    return value ^ (value >> 33)
+
+
+def reference(records: Iterable[Record], policy: Policy, only: str | None = None) -> list[Found]:
+    """The candidates of one user's records, in whatever order they stand; of all scenarios, or of one alone."""
     records = list(records)
     if not records:
         return []
@@ -51,7 +58,7 @@ def reference(records: Iterable[Record], policy: Policy) -> list[Found]:
 
     versions: dict[tuple[str, str], Visit] = {}
     for record in records:
-        if isinstance(record, Visit) and record.scenario != policy.target:
+        if isinstance(record, Visit) and policy.is_source(record.scenario):
             name = record.scenario, record.request_id
             old = versions.get(name)
             if old is None or (record.timestamp, content_hash(record, policy)) > (
@@ -67,18 +74,26 @@ def reference(records: Iterable[Record], policy: Policy) -> list[Found]:
     visits = [visit for visit in visits if visit.timestamp >= oldest]
     visits.sort(key=lambda visit: (visit.timestamp, visit.request_id, visit.scenario), reverse=True)
     visits = visits[: policy.visits_in_all]
+    if only is not None:
+        visits = [visit for visit in visits if visit.scenario == only]
 
     entries = []
     for time_index, visit in enumerate(visits):
         for rank, (item, category) in enumerate(distinct(visit, policy)):
             product = (policy.alpha + rank) * (policy.beta + time_index)
-            entries.append((product, time_index, rank, item, category, visit))
-    entries.sort(key=lambda entry: entry[:4])
+            salt = hashed(content_hash(visit if policy.strategy == "fifo" else visits[0], policy))
+            key = {
+                "score": (product, time_index, rank),
+                "fifo": (time_index, hashed(item % 2**64 ^ salt), rank),
+                "random": (hashed(item % 2**64 ^ salt), time_index, rank),
+            }[policy.strategy]
+            entries.append((key, time_index, rank, item, category, visit, product))
+    entries.sort(key=lambda entry: entry[0])
 
     taken: list[Found] = []
     seen: set[int] = set()
     of_category: dict[int, int] = {}
-    for product, time_index, rank, item, category, visit in entries:
+    for key, time_index, rank, item, category, visit, product in entries:
         if item in seen:
             continue
         seen.add(item)
@@ -89,5 +104,9 @@ def reference(records: Iterable[Record], policy: Policy) -> list[Found]:
                 continue
             of_category[category] = of_category.get(category, 0) + 1
         score = policy.alpha * policy.beta / product
+        if policy.strategy == "fifo":
+            score = policy.beta / (policy.beta + time_index + (key[1] >> 11) / 2**53)
+        if policy.strategy == "random":
+            score = 1.0 - (key[0] >> 11) / 2**53
         taken.append(Found(item, visit.scenario, visit.request_id, rank, time_index, score))
     return taken[: policy.k]

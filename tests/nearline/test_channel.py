@@ -10,10 +10,11 @@ import pytest
 
 from headwater.data import Dataset, Queries, Vocabulary, key_of
 from headwater.nearline import NearlineChannel, Policy, RankedItem, Visit, operator
-from headwater.nearline.candidates import encode
-from headwater.nearline.local import CANDIDATES
+from headwater.nearline.columns import RecordColumns
+from headwater.nearline.state import UserState
+from headwater.nearline.stored import CANDIDATES, candidates_key, writes
 from headwater.retrieval import Candidates, Channel, Mask, Reason
-from headwater.store import LmdbStore, Put, key_bytes
+from headwater.store import LmdbStore, Put
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "retrieval"))
 from channel_contract import N_ITEMS, ChannelContract
@@ -34,9 +35,9 @@ def visit(user: int, request_id: str, timestamp: int, items: list[str], scenario
 
 
 def put(store: LmdbStore, user: int, *visits: Visit) -> None:
-    policy = Policy()
-    found = operator.candidates(operator.apply_all(None, visits, policy), policy)
-    store.put_many([Put(CANDIDATES, key_bytes(user), encode(found))])
+    states = {user: UserState()}
+    operator.take_in(states, RecordColumns.of(visits), Policy())
+    store.put_many(writes({user: UserState()}, states, Policy(), set()))
 
 
 def queries(*users: int) -> Queries:
@@ -117,7 +118,7 @@ def test_another_process_can_explain_what_it_did_not_retrieve(store: LmdbStore) 
     found = NearlineChannel(store, ITEMS).retrieve(queries(1), 5)
     other = NearlineChannel(store, ITEMS)
     assert other.explain(queries(1), found) == [(Reason("nearline", scenario="mini_detail", visit="r", rank=0),)]
-    store.delete_many(CANDIDATES, [key_bytes(1)])
+    store.delete_many(CANDIDATES, [candidates_key(1, "mini_detail")])
     assert NearlineChannel(store, ITEMS).explain(queries(1), found) == [(Reason("nearline"),)]
 
 
@@ -139,13 +140,22 @@ def test_an_unreadable_value_costs_one_user_the_candidates_and_nobody_else(
     put(store, 1, visit(1, "r", 100, ["a"]))
     put(store, 3, visit(3, "r", 100, ["b"]))
     if damage == "of another version":
-        store.put_many([Put(CANDIDATES, key_bytes(2), b"HC\x63 something of the future")])
+        store.put_many([Put(CANDIDATES, candidates_key(2, "mini_detail"), b"HC\x63 something of the future")])
     else:
         with store._env.begin(write=True) as txn:
-            txn.put(CANDIDATES.encode() + b"\0" + key_bytes(2), b"HW\x01 torn")
+            txn.put(CANDIDATES.encode() + b"\0" + candidates_key(2, "mini_detail"), b"HW\x01 torn")
     channel = NearlineChannel(store, ITEMS)
     with caplog.at_level(logging.ERROR):
         found = channel.retrieve(queries(1, 2, 3), 5)
     assert found.rows.tolist() == [0, 2]
     assert channel.unreadable == 1
     assert len(caplog.records) == 1
+
+
+def test_only_the_scenarios_asked_for_are_answered_from_and_each_has_its_weight(store: LmdbStore) -> None:
+    put(store, 1, visit(1, "r1", 100, ["a", "b"]), visit(1, "r2", 200, ["c"], "main_search"))
+    one = NearlineChannel(store, ITEMS, scenarios=["mini_detail"]).retrieve(queries(1), 10)
+    assert (ITEMS.decode(one.items), one.scores.tolist()) == (["a", "b"], pytest.approx([1.0, 50 / 51]))
+    weighted = NearlineChannel(store, ITEMS, weights={"mini_detail": 2.0}).retrieve(queries(1), 10)
+    assert ITEMS.decode(weighted.items) == ["a", "b", "c"]
+    assert weighted.scores.tolist() == pytest.approx([2 * 10 / 11, 2 * 10 / 11 * 50 / 51, 1.0])

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from reference import reference
 
@@ -19,6 +21,7 @@ from headwater.errors import ArtefactError
 from headwater.nearline import (
     DirectorySource,
     Policy,
+    PolicyFile,
     RankedItem,
     RankLog,
     Stream,
@@ -27,14 +30,15 @@ from headwater.nearline import (
     dead_letters,
     forget,
 )
-from headwater.nearline.candidates import decode
+from headwater.nearline.arrow import SCHEMA, ArrowRankLog, to_batch
+from headwater.nearline.candidates import combine, decode
 from headwater.nearline.deadletter import KEPT_BYTES
-from headwater.nearline.local import CANDIDATES, POSITIONS, STATES
 from headwater.nearline.ranklog import MAX_LINE, Record, encode_line
+from headwater.nearline.stored import CANDIDATES, POSITIONS, SCENARIOS, STATES, VISITS, candidates_key, visit_key
 from headwater.store import LmdbStore, Put, key_bytes
 
 NOW = int(time.time())
-NAMESPACES = (STATES, CANDIDATES, POSITIONS, "nearline-dead-letter")
+NAMESPACES = (STATES, VISITS, CANDIDATES, SCENARIOS, POSITIONS, "nearline-dead-letter")
 
 
 @pytest.fixture
@@ -82,9 +86,10 @@ def drain(stream: Stream) -> None:
         pass
 
 
-def stored(store: LmdbStore, user: int) -> list[int]:
-    (raw,) = store.get_many(CANDIDATES, [key_bytes(user)])
-    return [] if raw is None else decode(raw).items.tolist()
+def stored(store: LmdbStore, user: int, *scenarios: str) -> list[int]:
+    names = scenarios or ("mini_detail", "in_shop", "homepage")
+    raws = store.get_many(CANDIDATES, [candidates_key(user, name) for name in names])
+    return combine([decode(raw) for raw in raws if raw is not None]).items.tolist()
 
 
 def everything(path: Path) -> dict[str, list[tuple[bytes, bytes]]]:
@@ -105,8 +110,9 @@ def test_every_users_candidates_are_those_of_the_reference(log: Path, store: Lmd
     stream = Stream(DirectorySource(log), store, policy, batch=40)
     drain(stream)
     for user in range(6):
-        expected = reference([record for record in made if record.user == user], policy)
-        assert stored(store, user) == [row.item for row in expected]
+        own = [record for record in made if record.user == user]
+        for scenario in ("mini_detail", "in_shop", "homepage"):
+            assert stored(store, user, scenario) == [row.item for row in reference(own, policy, scenario)]
     assert stream.status().records == 300
 
 
@@ -211,9 +217,25 @@ def test_a_torn_state_costs_one_user_the_queue_and_nobody_else(log: Path, store:
         address = STATES.encode() + b"\0" + key_bytes(1)
         txn.put(address, bytes(txn.get(address))[:-5])
     write(log / "1.jsonl", [visit(user, "r2", NOW + 1, [10 + user]) for user in (1, 2)])
-    drain(stream)
+    again = Stream(DirectorySource(log), store, Policy())
+    drain(again)
     assert (stored(store, 1), stored(store, 2)) == ([11], [12, 2])
-    assert stream.status().torn_states == 1
+    assert again.status().torn_states == 1
+
+
+def test_a_torn_content_costs_one_visit_and_no_other(log: Path, store: LmdbStore) -> None:
+    write(log / "1.jsonl", [visit(1, f"r{at}", NOW + at, [at]) for at in range(3)])
+    drain(Stream(DirectorySource(log), store, Policy()))
+    with store._env.begin(write=True) as txn:
+        address = VISITS.encode() + b"\0" + visit_key(1, "mini_detail", "r1")
+        txn.put(address, bytes(txn.get(address))[:-5])
+    store.put_many([Put(VISITS, visit_key(1, "mini_detail", "r0"), b"of another visit")])
+    write(log / "1.jsonl", [visit(1, "r3", NOW + 3, [3])])
+    again = Stream(DirectorySource(log), store, Policy())
+    drain(again)
+    assert stored(store, 1) == [3, 2]
+    assert again.status().torn_states == 2
+    assert len(list(store.scan(VISITS))) == 2
 
 
 def test_a_state_of_another_version_stops_the_stream_and_nothing_is_lost(log: Path, store: LmdbStore) -> None:
@@ -241,6 +263,168 @@ def test_a_store_that_is_away_is_tried_again(log: Path, tmp_path: Path, store: L
     assert stream.status().records == 0
 
 
+def test_a_state_of_version_1_goes_on_where_it_was(log: Path, store: LmdbStore) -> None:
+    content = struct.pack("<HH2q1q2H", 2, 1, 5, 6, 9, 0, 0)
+    queue = struct.pack("<H2sH", 2, b"mm", 1) + struct.pack("<qH1s", NOW, 1, b"r") + struct.pack("<QI", 1, len(content))
+    old = struct.pack("<2sBqqI", b"HN", 1, NOW, -1, 0) + struct.pack("<H", 1) + queue + content
+    store.put_many([Put(STATES, key_bytes(1), old)])
+    write(log / "1.jsonl", [visit(1, "s", NOW + 1, [7])])
+    drain(Stream(DirectorySource(log), store, Policy()))
+    assert (stored(store, 1, "mm"), stored(store, 1, "mini_detail", "mm")) == ([5, 6], [7, 5, 6])
+    (state,) = store.get_many(STATES, [key_bytes(1)])
+    assert state is not None
+    assert state[:3] == b"HN\x02"
+    assert len(list(store.scan(VISITS))) == 2
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 20_000])
+def test_states_that_do_not_fit_in_memory_are_read_from_the_store(log: Path, tmp_path: Path, memory_bytes: int) -> None:
+    write(log / "1.jsonl", list(records(300)))
+    found = []
+    for name, room in (("roomy", 1 << 30), ("tight", memory_bytes)):
+        store = LmdbStore(tmp_path / name)
+        stream = Stream(DirectorySource(log), store, Policy(visits=3), batch=10, memory_bytes=room)
+        drain(stream)
+        assert stream.status().memory_bytes <= room
+        store.close()
+        found.append(everything(tmp_path / name))
+    assert found[0] == found[1]
+
+
+def test_several_streams_share_the_users_and_end_where_one_does(log: Path, tmp_path: Path) -> None:
+    write(log / "1.jsonl", [*records(200), b"torn\n"])
+    whole, shared = LmdbStore(tmp_path / "whole"), LmdbStore(tmp_path / "shared")
+    drain(Stream(DirectorySource(log), whole, Policy()))
+    streams = [Stream(DirectorySource(log), shared, Policy(), partition=(index, 3), batch=20) for index in range(3)]
+    for _ in range(30):
+        for stream in streams:
+            stream.run_once()
+    assert sum(stream.status().records for stream in streams) == 200
+    assert sum(stream.status().dead_letters for stream in streams) == 1
+    assert len(list(shared.scan(POSITIONS))) == 3
+    whole.close()
+    shared.close()
+    one, three = everything(tmp_path / "whole"), everything(tmp_path / "shared")
+    del one[POSITIONS], three[POSITIONS]
+    assert one == three
+
+
+@pytest.mark.parametrize("partition", [(1, 1), (-1, 2), (0, 0)])
+def test_a_partition_that_is_none_is_refused(log: Path, store: LmdbStore, partition: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="partition"):
+        Stream(DirectorySource(log), store, Policy(), partition=partition)
+
+
+def test_two_streams_of_one_name_take_turns_and_lose_nothing(log: Path, tmp_path: Path) -> None:
+    write(log / "1.jsonl", list(records(200)))
+    alone, both = LmdbStore(tmp_path / "alone"), LmdbStore(tmp_path / "both")
+    drain(Stream(DirectorySource(log), alone, Policy()))
+    streams = [Stream(DirectorySource(log), both, Policy(), batch=7) for _ in range(2)]
+    for turn in range(200):
+        # Each is interrupted by the other between two of its own batches, with states of its own in memory.
+        streams[turn // 3 % 2].run_once()
+    alone.close()
+    both.close()
+    assert everything(tmp_path / "both") == everything(tmp_path / "alone")
+
+
+def test_a_log_of_arrow_batches_ends_where_the_same_log_in_json_does(tmp_path: Path) -> None:
+    made = records(200)
+    for at in range(0, 200, 50):
+        lines = b"".join(encode_line(record, columnar=at % 100 == 0) for record in made[at : at + 50])
+        (tmp_path / "json").mkdir(exist_ok=True)
+        (tmp_path / "json" / f"{at:03d}.jsonl").write_bytes(lines)
+    arrow = ArrowRankLog(tmp_path / "arrow")
+    arrow.append_many(made[:120])
+    arrow.append_many(made[120:])
+    arrow.close()
+    found = []
+    for name in ("json", "arrow"):
+        store = LmdbStore(tmp_path / f"{name}-store")
+        # One Arrow batch holds several batches of the stream.
+        drain(Stream(DirectorySource(tmp_path / name), store, Policy(), batch=33))
+        store.close()
+        found.append(everything(tmp_path / f"{name}-store"))
+        del found[-1][POSITIONS]
+    assert found[0] == found[1]
+    assert found[0][CANDIDATES]
+
+
+def test_refused_rows_of_an_arrow_batch_become_dead_letters_and_the_others_are_taken_in(
+    tmp_path: Path, store: LmdbStore
+) -> None:
+    rows = to_batch([visit(1, f"r{at}", NOW, [at]) for at in range(4)]).to_pylist()
+    rows[1]["scores"] = [float("nan")]
+    rows[2]["scenario"] = "unheard of"
+    path = tmp_path / "log" / "1.arrows"
+    path.parent.mkdir()
+    with pa.ipc.new_stream(path, SCHEMA) as writer:
+        writer.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
+    with pa.ipc.new_stream(tmp_path / "log" / "2.arrows", pa.schema({"user": pa.string()})) as writer:
+        writer.write_batch(pa.RecordBatch.from_pydict({"user": ["someone"]}))
+    stream = Stream(DirectorySource(tmp_path / "log"), store, Policy(truncate_other=0))
+    drain(stream)
+    letters = list(dead_letters(store))
+    assert [(letter.part, letter.row) for letter in letters] == [("1.arrows", 1), ("1.arrows", 2), ("2.arrows", None)]
+    for letter, word in zip(letters, ("finite", "unheard of", "user"), strict=True):
+        assert word in letter.reason
+    assert b'"request_id":"r1"' in letters[0].raw
+    assert stored(store, 1) == [3, 0]
+    assert (stream.status().records, stream.status().dead_letters) == (2, 3)
+
+
+def test_a_changed_policy_file_is_used_from_the_next_batch_on_and_a_broken_one_is_not(
+    log: Path, store: LmdbStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("k = 3")
+    stream = Stream(DirectorySource(log), store, PolicyFile(path))
+
+    def after(text: str) -> int:
+        path.write_text(text)
+        write(log / "1.jsonl", [visit(1, f"r{len(text)}", NOW + len(text), list(range(10)))])
+        drain(stream)
+        return len(stored(store, 1))
+
+    assert after("k = 3 ") == 3
+    assert after("k = 4  ") == 4
+    assert after("k = nothing") == 4
+    assert "policy.toml" in stream.status().policy_fault
+    assert after("k = 5         ") == 5
+    assert stream.status().policy_fault == ""
+
+
+def test_a_clock_that_jumps_back_neither_loses_nor_reorders_anything(log: Path, store: LmdbStore) -> None:
+    made = [visit(1, f"r{at}", NOW - at * 3_600, [at]) for at in range(5)]  # each appended after, and stamped before
+    write(log / "1.jsonl", list(made))
+    drain(Stream(DirectorySource(log), store, Policy(), batch=2, clock=lambda: 0.0))
+    assert stored(store, 1) == [0, 1, 2, 3, 4]
+
+
+def test_a_full_disk_is_waited_out_and_nothing_is_lost(log: Path, tmp_path: Path) -> None:
+    write(log / "1.jsonl", list(records(400)))
+    code = (
+        "import resource, sys, threading, time\n"
+        "from headwater.nearline import DirectorySource, Policy, Stream\n"
+        "from headwater.store import LmdbStore\n"
+        "stream = Stream(DirectorySource(sys.argv[1]), LmdbStore(sys.argv[2]), Policy(), batch=20)\n"
+        "for _ in range(3): stream.run_once()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, resource.RLIM_INFINITY))\n"
+        "stop = threading.Event()\n"
+        "running = threading.Thread(target=stream.run, args=(stop,), kwargs={'retry_seconds': 0.01})\n"
+        "running.start()\n"
+        "while stream.status().failures < 3: time.sleep(0.001)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "while stream.status().records < 400: time.sleep(0.001)\n"
+        "stop.set(); running.join()\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(log), str(tmp_path / "full")], check=True, timeout=30)
+    store = LmdbStore(tmp_path / "roomy")
+    drain(Stream(DirectorySource(log), store, Policy()))
+    store.close()
+    assert everything(tmp_path / "full") == everything(tmp_path / "roomy")
+
+
 STREAM = (
     "import sys, threading\n"
     "from headwater.nearline import DirectorySource, Policy, Stream\n"
@@ -265,7 +449,7 @@ def test_a_stream_killed_at_random_moments_ends_in_the_bytes_of_an_uninterrupted
     assert whole.communicate()[0].endswith("batch\ndone\n")
     generator = random.Random(5)
     positions: list[int] = []
-    for _ in range(5):
+    for _ in range(int(os.environ.get("HEADWATER_KILLS", "5"))):
         process = start("killed")
         assert process.stdout
         for _ in range(generator.randrange(1, 20)):
@@ -304,8 +488,11 @@ def test_a_batch_under_way_while_its_user_is_forgotten_does_not_bring_the_user_b
     class ForgettingJustBeforeTheWrite:
         """The store, with another process's `forget` between the stream's read and its write."""
 
+        forgotten = False
+
         def __getattr__(self, name: str) -> Any:
-            if name == "update_many":
+            if name == "update_many" and not self.forgotten:
+                self.forgotten = True
                 forget(store, 1, at=NOW)
             return getattr(store, name)
 

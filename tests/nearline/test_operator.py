@@ -1,7 +1,9 @@
 """The operator against golden values of eq. 6, and against a plain reference on any records in any order."""
 
+import struct
 from itertools import permutations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,12 +12,12 @@ from reference import Found, content_hash, reference
 
 from headwater.errors import ArtefactError
 from headwater.nearline import operator
-from headwater.nearline.candidates import NearlineCandidates
+from headwater.nearline.candidates import NearlineCandidates, combine
 from headwater.nearline.candidates import decode as decode_candidates
-from headwater.nearline.candidates import encode as encode_candidates
+from headwater.nearline.columns import RecordColumns
 from headwater.nearline.policy import Policy
 from headwater.nearline.ranklog import RankedItem, Record, UserEvent, Visit
-from headwater.nearline.state import decode, encode
+from headwater.nearline.state import NO_CATEGORY, QueuedVisit, UserState, decode, encode, pack_content
 
 DAY = 86_400
 
@@ -60,6 +62,11 @@ def rows(candidates: NearlineCandidates) -> list[Found]:
             candidates.items, candidates.visits, candidates.ranks, candidates.scores, strict=True
         )
     ]
+
+
+def stored(state: UserState, policy: Policy) -> dict[str, bytes]:
+    queues = [(scenario, queue, state.acted_items) for scenario, queue in state.queues.items()]
+    return dict(zip(state.queues, operator.stored_candidates(queues, policy), strict=True))
 
 
 # -- golden values
@@ -173,6 +180,32 @@ def test_a_larger_alpha_favours_recent_visits_and_a_larger_beta_high_ranks() -> 
     assert [place(Policy(beta=beta)) for beta in (1, 10, 50)] == [51, 6, 2]
 
 
+def test_fifo_takes_the_newest_visit_first_and_shuffles_inside_it() -> None:
+    policy = Policy(strategy="fifo", k=25)
+    got = found([visit("a", 100, list(range(20))), visit("b", 200, list(range(100, 120)))], policy)
+    assert {row.item for row in got[:20]} == set(range(100, 120))
+    assert {row.item for row in got[20:]} < set(range(20))
+    assert [row.rank for row in got[:20]] != sorted(row.rank for row in got[:20])
+    assert [row.score for row in got] == sorted((row.score for row in got), reverse=True)
+
+
+def test_random_takes_from_all_visits_alike_and_differently_after_each_visit() -> None:
+    policy = Policy(strategy="random", k=200)
+    records: list[Record] = [visit(f"{n}", n, list(range(1_000 * n, 1_000 * n + 500))) for n in range(4)]
+    got = found(records, policy)
+    shares = np.bincount([row.time_index for row in got])
+    assert shares.min() > 25
+    assert 200 < np.mean([row.rank for row in got]) < 300
+    again = found([*records, visit("x", 9, [5])], policy)
+    assert len({row.item for row in got} & {row.item for row in again}) < 60
+
+
+def test_glare_is_fed_by_the_targets_own_log_alone() -> None:
+    records: list[Record] = [visit("a", 100, [1], "homepage"), visit("b", 200, [2], "mini_detail")]
+    assert [row.item for row in found(records)] == [2]
+    assert [row.item for row in found(records, Policy().glare())] == [1]
+
+
 # -- any records, any order, any repetition
 
 POLICIES = st.builds(
@@ -187,6 +220,8 @@ POLICIES = st.builds(
     k=st.integers(1, 12),
     alpha=st.sampled_from([1, 2, 50, 100_000]),
     beta=st.sampled_from([1, 3, 10, 100_000]),
+    strategy=st.sampled_from(["score", "score", "fifo", "random"]),
+    sources=st.sampled_from([None, None, ("homepage",), ("in_shop", "other")]),
 )
 TIMES = st.integers(0, 40)
 VISITS = st.builds(
@@ -253,10 +288,66 @@ def test_the_state_stays_within_its_bounds(records: list[Record], policy: Policy
 def test_the_bytes_of_state_and_candidates_decode_to_what_was_encoded(records: list[Record], policy: Policy) -> None:
     state = operator.apply_all(None, records, policy)
     assert encode(decode(state)) == state
-    candidates = operator.candidates(state, policy)
-    raw = encode_candidates(candidates)
-    assert rows(decode_candidates(raw)) == rows(candidates)
-    assert encode_candidates(decode_candidates(raw)) == raw
+    for scenario, raw in stored(decode(state), policy).items():
+        assert rows(decode_candidates(raw)) == rows(operator.candidates(state, policy, scenario))
+
+
+@settings(max_examples=300)
+@given(RECORDS, POLICIES)
+def test_what_is_stored_of_a_scenario_is_what_the_reference_finds_in_it(records: list[Record], policy: Policy) -> None:
+    state = operator.apply_all(None, records, policy)
+    for scenario, raw in stored(decode(state), policy).items():
+        assert rows(decode_candidates(raw)) == reference(records, policy, scenario)
+
+
+@given(RECORDS, POLICIES)
+def test_states_of_many_users_at_once_are_those_of_each_alone(records: list[Record], policy: Policy) -> None:
+    of_users: list[Record] = [msgspec.structs.replace(record, user=at % 3) for at, record in enumerate(records)]
+    states = {user: UserState() for user in range(3)}
+    operator.take_in(states, RecordColumns.of(of_users), policy)
+    for user, state in states.items():
+        assert encode(state) == operator.apply_all(None, of_users[user::3], policy)
+
+
+# -- several scenarios together
+
+
+def test_time_is_counted_again_over_the_scenarios_that_are_combined() -> None:
+    records: list[Record] = [
+        visit("a", 100, [1, 2], "main_search"),
+        visit("b", 300, [3], "mini_detail"),
+        visit("c", 200, [4, 2], "in_shop"),
+    ]
+    state = after(records, Policy())
+    assert [row.time_index for row in rows(operator.candidates(state, Policy(), "main_search"))] == [0, 0]
+    parts = [decode_candidates(raw) for raw in stored(decode(state or b""), Policy()).values()]
+    both = rows(combine(parts))
+    assert [(row.item, row.time_index, row.rank) for row in both] == [(3, 0, 0), (4, 1, 0), (2, 1, 1), (1, 2, 0)]
+    assert [row.score for row in both] == [500 / 500, 500 / (50 * 11), 500 / (51 * 11), 500 / (50 * 12)]
+
+
+def test_a_scenarios_weight_multiplies_its_scores() -> None:
+    state = after([visit("a", 100, [1], "main_search"), visit("b", 300, [2], "mini_detail")], Policy())
+    parts = [decode_candidates(raw) for raw in stored(decode(state or b""), Policy()).values()]
+    both = rows(combine(parts, {"main_search": 2.0}))
+    assert [(row.item, row.score) for row in both] == [(1, 2.0 * 10 / 11), (2, 1.0)]
+
+
+@given(RECORDS, POLICIES.filter(lambda policy: policy.strategy != "random"))
+def test_combining_is_exact_where_no_scenario_had_to_leave_anything_out(records: list[Record], policy: Policy) -> None:
+    roomy = policy.model_copy(update={"k": 10_000, "category_cap": 10_000})
+    state = operator.apply_all(None, records, roomy)
+    parts = [decode_candidates(raw) for raw in stored(decode(state), roomy).values()]
+    exact = rows(operator.candidates(state, roomy))
+    assert sorted(rows(combine(parts))) == sorted(exact)
+    if policy.strategy == "score":
+        # An item in two lists of a scenario was kept at its best place by that scenario's own count.
+        assert [row.score for row in rows(combine(parts))] == [row.score for row in exact]
+
+
+def test_no_parts_combine_to_none() -> None:
+    assert len(combine([])) == 0
+    assert len(combine([NearlineCandidates.none()])) == 0
 
 
 # -- worst cases
@@ -294,25 +385,86 @@ def test_a_full_queue_takes_less_than_64_kb() -> None:
 # -- bytes of other versions
 
 
+def version_1(state: UserState, contents: dict[str, tuple[list[int], list[int]]]) -> bytes:
+    """The bytes that Headwater 0.1 wrote."""
+    acts = len(state.acted_items)
+    raw = struct.pack("<2sBqqI", b"HN", 1, state.newest, state.forgotten_at, acts)
+    raw += state.acted_items.tobytes() + state.acted_times.tobytes() + struct.pack("<H", len(state.queues))
+    for scenario, queue in sorted(state.queues.items()):
+        raw += struct.pack("<H", len(scenario)) + scenario.encode() + struct.pack("<H", len(queue))
+        for kept in queue:
+            items, categories = contents[kept.request_id]
+            table = sorted(set(categories))
+            content = struct.pack(f"<HH{len(items)}q{len(table)}q", len(items), len(table), *items, *table)
+            content += struct.pack(f"<{len(items)}H", *(table.index(category) for category in categories))
+            raw += struct.pack("<qH", kept.timestamp, len(kept.request_id)) + kept.request_id.encode()
+            raw += struct.pack("<QI", 12345, len(content)) + content
+    return raw
+
+
+def test_a_state_of_version_1_is_read_and_goes_on_as_if_it_had_always_been_one_of_version_2() -> None:
+    lists = {"a": [(5, 9), (-3, None), (8, 2)], "b": [(2**40, 9), (5, 9)], "c": [(1, None)]}
+    records: list[Record] = [
+        visit("a", 100, lists["a"]),
+        visit("b", 200, lists["b"]),
+        visit("c", 150, lists["c"], "in_shop"),
+        event("click", 77, 160),
+    ]
+    now = after(records, Policy())
+    assert now is not None
+    contents = {
+        name: ([item for item, _ in pairs], [NO_CATEGORY if c is None else c for _, c in pairs])
+        for name, pairs in lists.items()
+    }
+    old = version_1(decode(now), contents)
+    assert operator.apply_all(old, [], Policy()) == now
+    later = visit("d", 300, [6])
+    assert operator.apply(old, later, Policy()) == operator.apply(now, later, Policy())
+    assert rows(operator.candidates(old, Policy())) == rows(operator.candidates(now, Policy()))
+    for length in range(3, len(old)):
+        with pytest.raises(ArtefactError):
+            operator.candidates(old[:length], Policy())
+
+
+def test_a_state_may_leave_its_contents_to_be_kept_elsewhere() -> None:
+    state = decode(after([visit("a", 100, [1, 2]), event("click", 3, 50)], Policy()) or b"")
+    index = decode(encode(state, with_contents=False))
+    assert [kept.packed for _, kept in index.visits()] == [kept.packed for _, kept in state.visits()]
+    assert [kept.content for _, kept in index.visits()] == [b""]
+
+
+@pytest.mark.parametrize("n_categories", [1, 256, 257])
+@pytest.mark.parametrize("first", [0, 2**32 - 300, 2**32, -1])
+def test_a_packed_list_is_as_narrow_as_its_keys_allow(first: int, n_categories: int) -> None:
+    items = np.arange(300) + first
+    raw = pack_content(items, np.arange(300) % n_categories)
+    item_width = 4 if first >= 0 and first + 300 <= 2**32 else 8
+    size = 8 + 8 * n_categories + 300 * (item_width + (1 if n_categories <= 256 else 2))
+    assert len(raw) == size + -size % 8
+    state = UserState(newest=1, queues={"s": [QueuedVisit.of(1, "r", raw)]})
+    got = operator.candidates(encode(state), Policy(category_cap=1, k=300))
+    assert got.items.tolist() == items[:n_categories].tolist()
+
+
 def test_a_state_that_is_cut_short_or_of_another_version_is_refused() -> None:
     state = after([visit("a", 1, [1, 2]), event("click", 3, 2)], Policy())
     assert state is not None
     for length in range(len(state)):
         with pytest.raises(ArtefactError):
             operator.apply(state[:length], event("click", 1, 3), Policy())
-    with pytest.raises(ArtefactError, match="version 02"):
-        operator.candidates(b"HN\x02" + state[3:], Policy())
+    with pytest.raises(ArtefactError, match="version 03"):
+        operator.candidates(b"HN\x03" + state[3:], Policy())
     with pytest.raises(ArtefactError, match="not a nearline state"):
         operator.candidates(b"{}" + state, Policy())
 
 
 def test_candidates_that_are_cut_short_or_of_another_version_are_refused() -> None:
-    raw = encode_candidates(operator.candidates(after([visit("a", 1, [1, 2])], Policy()), Policy()))
+    (raw,) = stored(decode(after([visit("a", 1, [1, 2])], Policy()) or b""), Policy()).values()
     for length in range(len(raw)):
         with pytest.raises(ArtefactError):
             decode_candidates(raw[:length])
-    with pytest.raises(ArtefactError, match="version 02"):
-        decode_candidates(b"HC\x02" + raw[3:])
+    with pytest.raises(ArtefactError, match="version 01"):
+        decode_candidates(b"HC\x01" + raw[3:])
 
 
 def test_a_user_without_a_state_has_no_candidates() -> None:

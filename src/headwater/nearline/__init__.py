@@ -7,18 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headwater.nearline.arrow import ArrowRankLog
     from headwater.nearline.channel import NearlineChannel
     from headwater.nearline.deadletter import DeadLetter, dead_letters
     from headwater.nearline.local import Status, Stream, forget
-    from headwater.nearline.policy import Policy
+    from headwater.nearline.policy import Policy, PolicyFile
     from headwater.nearline.ranklog import RankedItem, RankLog, UserEvent, Visit
     from headwater.nearline.sources import DirectorySource, Source
 
 __all__ = [
+    "ArrowRankLog",
     "DeadLetter",
     "DirectorySource",
     "NearlineChannel",
     "Policy",
+    "PolicyFile",
     "RankLog",
     "RankedItem",
     "Source",
@@ -31,10 +34,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "arrow": ("ArrowRankLog",),
     "channel": ("NearlineChannel",),
     "deadletter": ("DeadLetter", "dead_letters"),
     "local": ("Status", "Stream", "forget"),
-    "policy": ("Policy",),
+    "policy": ("Policy", "PolicyFile"),
     "ranklog": ("RankLog", "RankedItem", "UserEvent", "Visit"),
     "sources": ("DirectorySource", "Source"),
 }

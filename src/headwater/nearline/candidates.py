@@ -1,57 +1,70 @@
-"""The nearline candidates of one user, and their bytes in the store."""
+"""Nearline candidates of one user: of one scenario, as they are stored, or of several together.
+
+Stored bytes, version 2, little-endian, without padding: ``HC``, uint8 version, uint8 strategy, uint32 α, uint32 β,
+uint16 m, uint16 v, uint8 bytes of an item (4 where all are in [0, 2³²), else 8), uint16 length, UTF-8 scenario; v
+visits of the queue, newest first, as in a state; m items, best first; m uint8 visits; m uint16 ranks.
+"""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headwater.errors import ArtefactError
-from headwater.nearline.state import NEVER
+from headwater.nearline.state import QueuedVisit, read_visits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SCORE, FIFO, RANDOM = 0, 1, 2
+"""How candidates are ordered, as a number: `Policy.strategy`."""
+
 _MAGIC = b"HC"
-_VERSION = 1
-_HEAD = struct.Struct("<2sBIIqHH")
-_VISIT = struct.Struct("<HqHH")
+_VERSION = 2
+_HEAD = struct.Struct("<2sBBIIHHBH")
 
 
 @dataclass(frozen=True, slots=True)
 class NearlineCandidates:
-    """m candidates of one user, best first, and the v visits that they were ranked on.
+    """m candidates of one user, best first, and the v visits of the queues that they come from.
 
     Attributes
     ----------
+    strategy : int
+        `SCORE`, `FIFO` or `RANDOM`.
     alpha, beta : int
         Of eq. 6.
-    newest : int
-        The newest time of any record of the user, Unix seconds; -1 where there is none.
     items : (m,) int64
         Item keys.
     visits : (m,) int64
-        Row of the visit below that gave the item its best score.
+        Row of the visit below that gave the item its best place.
     ranks : (m,) int64
         *rank_index*: the item's place in that visit's list, from 0, repeated items not counted.
     scenarios, request_ids : tuple of v str
-    timestamps : (v,) int64
+    timestamps, content_hashes : (v,) int64, uint64
     time_indices : (v,) int64
-        *time_index*: the visit's place among all the user's visits of all scenarios, newest first, from 0.
+        *time_index*: the visit's place, newest first, from 0, among the visits of its scenario, or of all
+        scenarios that these candidates were combined from.
+    weights : (v,) float64
+        What the scores of the visit's items are multiplied by.
     """
 
+    strategy: int
     alpha: int
     beta: int
-    newest: int
     items: NDArray[np.int64]
     visits: NDArray[np.int64]
     ranks: NDArray[np.int64]
     scenarios: tuple[str, ...]
     request_ids: tuple[str, ...]
     timestamps: NDArray[np.int64]
+    content_hashes: NDArray[np.uint64]
     time_indices: NDArray[np.int64]
+    weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -60,43 +73,131 @@ class NearlineCandidates:
     def none(cls) -> NearlineCandidates:
         """No candidate, as for a user without a state."""
         no = np.zeros(0, np.int64)
-        return cls(1, 1, NEVER, no, no, no, (), (), no, no)
+        return cls(SCORE, 1, 1, no, no, no, (), (), no, no.astype(np.uint64), no)
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """(m,) eq. 6: α/(α + rank_index) · β/(β + time_index), in (0, 1].
+        """(m,) in (0, 1], times the weight: the best candidates have the greatest.
 
-        Taken from the integer product that candidates are ordered by, so equal products have equal scores.
+        `SCORE`: eq. 6, α/(α + rank_index) · β/(β + time_index), taken from the integer product that candidates are
+        ordered by, so that equal products have equal scores. `FIFO`: β/(β + time_index + u), and `RANDOM`: 1 - u,
+        where u in [0, 1) is the item's hash.
         """
-        product = (self.alpha + self.ranks) * (self.beta + self.time_indices[self.visits])
-        return self.alpha * self.beta / product
+        times = self.time_indices[self.visits]
+        if self.strategy == SCORE:
+            scores = self.alpha * self.beta / ((self.alpha + self.ranks) * (self.beta + times))
+        else:
+            hashes = shuffled(self.items, self._salts())
+            part = (hashes >> np.uint64(11)).astype(np.float64) / 2.0**53
+            scores = self.beta / (self.beta + times + part) if self.strategy == FIFO else 1.0 - part
+        return scores * self.weights[self.visits] if len(self.weights) else scores
+
+    def _salts(self) -> NDArray[np.uint64]:
+        """(m,) hash of the content that each item's place was shuffled with."""
+        if self.strategy == FIFO:
+            return self.content_hashes[self.visits]
+        return np.full(len(self), self.content_hashes[np.argmin(self.time_indices)] if len(self) else 0, np.uint64)
 
 
-def encode(candidates: NearlineCandidates) -> bytes:
-    """Compact bytes: 12 for each candidate and, for each visit, 14 with its two names."""
-    parts = [
-        _HEAD.pack(
-            _MAGIC,
-            _VERSION,
-            candidates.alpha,
-            candidates.beta,
-            candidates.newest,
-            len(candidates),
-            len(candidates.scenarios),
+def shuffled(items: NDArray[np.int64], salts: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """(m,) hashes that order items as `FIFO` and `RANDOM` do: `kernels.best` computes the same ones."""
+    return _mix(items.astype(np.uint64) ^ _mix(salts))
+
+
+def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        keys = (keys ^ (keys >> np.uint64(33))) * np.uint64(factor)
+    return keys ^ (keys >> np.uint64(33))
+
+
+def combine(parts: Sequence[NearlineCandidates], weights: Mapping[str, float] | None = None) -> NearlineCandidates:
+    """The candidates of several scenarios of one user as one list, best first.
+
+    *time_index* is counted again, over the visits of all of them: a scenario's newest visit, be it a month old, must
+    not tie with now. The items are those that each scenario had kept by its own count, so what the recount would
+    have drawn from deeper in a list is missing: an approximation of eq. 6 over all queues. An item of several
+    scenarios has its best place; each scenario has had its own category cap.
+
+    Parameters
+    ----------
+    parts : sequence of NearlineCandidates
+        Of different scenarios.
+    weights : dict of scenario to float, optional
+        Above 0; what a scenario's scores are multiplied by; 1 for one that is not named.
+    """
+    parts = [part for part in parts if len(part.scenarios)]
+    if not parts:
+        return NearlineCandidates.none()
+    names = [name for part in parts for name in part.scenarios]
+    request_ids = [request_id for part in parts for request_id in part.request_ids]
+    timestamps = np.concatenate([part.timestamps for part in parts])
+    hashes = np.concatenate([part.content_hashes for part in parts])
+    moments = list(zip(timestamps.tolist(), request_ids, names, strict=True))
+    order = sorted(range(len(names)), key=moments.__getitem__, reverse=True)
+    time_indices = np.empty(len(order), np.int64)
+    time_indices[order] = np.arange(len(order))
+    starts = np.cumsum([0, *(len(part.scenarios) for part in parts)])
+    first = parts[0]
+    rows = NearlineCandidates(
+        strategy=first.strategy,
+        alpha=first.alpha,
+        beta=first.beta,
+        items=np.concatenate([part.items for part in parts]),
+        visits=np.concatenate([part.visits + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        ranks=np.concatenate([part.ranks for part in parts]),
+        scenarios=tuple(names),
+        request_ids=tuple(request_ids),
+        timestamps=timestamps,
+        content_hashes=hashes,
+        time_indices=time_indices,
+        weights=np.array([(weights or {}).get(name, 1.0) for name in names]),
+    )
+    places = np.lexsort((rows.ranks, time_indices[rows.visits], -rows.scores))
+    best = places[np.sort(np.unique(rows.items[places], return_index=True)[1])]
+    return NearlineCandidates(
+        rows.strategy,
+        rows.alpha,
+        rows.beta,
+        rows.items[best],
+        rows.visits[best],
+        rows.ranks[best],
+        rows.scenarios,
+        rows.request_ids,
+        timestamps,
+        hashes,
+        time_indices,
+        rows.weights,
+    )
+
+
+def encode(
+    strategy: int,
+    alpha: int,
+    beta: int,
+    scenario: str,
+    queue: Sequence[QueuedVisit],
+    items: NDArray[np.int64],
+    visits: NDArray[np.int64],
+    ranks: NDArray[np.int64],
+) -> bytes:
+    """The bytes of one scenario's candidates; the arguments are named as in `NearlineCandidates`.
+
+    For each candidate 7 bytes, 11 where item keys are not below 2³²; for each visit 18 and its request id.
+    """
+    is_narrow = bool(len(items) == 0 or (items.min() >= 0 and items.max() < 1 << 32))
+    name = scenario.encode()
+    return b"".join(
+        (
+            _HEAD.pack(
+                _MAGIC, _VERSION, strategy, alpha, beta, len(items), len(queue), 4 if is_narrow else 8, len(name)
+            ),
+            name,
+            *[visit.packed for visit in queue],
+            items.astype("<u4" if is_narrow else "<i8").tobytes(),
+            visits.astype("u1").tobytes(),
+            ranks.astype("<u2").tobytes(),
         )
-    ]
-    for row, (scenario, request_id) in enumerate(zip(candidates.scenarios, candidates.request_ids, strict=True)):
-        names = scenario.encode(), request_id.encode()
-        parts.append(
-            _VISIT.pack(candidates.time_indices[row], candidates.timestamps[row], len(names[0]), len(names[1]))
-        )
-        parts += names
-    parts += [
-        candidates.items.astype("<i8").tobytes(),
-        candidates.visits.astype("<u2").tobytes(),
-        candidates.ranks.astype("<u2").tobytes(),
-    ]
-    return b"".join(parts)
+    )
 
 
 def decode(raw: bytes) -> NearlineCandidates:
@@ -121,29 +222,24 @@ def decode(raw: bytes) -> NearlineCandidates:
 
 
 def _decode_body(raw: bytes) -> NearlineCandidates:
-    _, _, alpha, beta, newest, m, v = _HEAD.unpack_from(raw)
-    at = _HEAD.size
-    scenarios: list[str] = []
-    request_ids: list[str] = []
-    times = np.empty((2, v), np.int64)
-    for row in range(v):
-        times[0, row], times[1, row], scenario, request_id = _VISIT.unpack_from(raw, at)
-        at += _VISIT.size
-        scenarios.append(raw[at : at + scenario].decode())
-        at += scenario
-        request_ids.append(raw[at : at + request_id].decode())
-        at += request_id
-    if at + 12 * m != len(raw):
-        raise ValueError(f"{at + 12 * m} bytes are described, and there are {len(raw)}")
+    _, _, strategy, alpha, beta, m, v, width, length = _HEAD.unpack_from(raw)
+    at = _HEAD.size + length
+    scenario = raw[_HEAD.size : at].decode()
+    queue, at = read_visits(raw, at, v)
+    if at + (width + 3) * m != len(raw):
+        raise ValueError(f"{at + (width + 3) * m} bytes are described, and there are {len(raw)}")
+    items = np.frombuffer(raw, "<u4" if width == 4 else "<i8", m, at).astype(np.int64)
+    at += width * m
     return NearlineCandidates(
+        strategy=strategy,
         alpha=alpha,
         beta=beta,
-        newest=newest,
-        items=np.frombuffer(raw, "<i8", m, at),
-        visits=np.frombuffer(raw, "<u2", m, at + 8 * m).astype(np.int64),
-        ranks=np.frombuffer(raw, "<u2", m, at + 10 * m).astype(np.int64),
-        scenarios=tuple(scenarios),
-        request_ids=tuple(request_ids),
-        timestamps=times[1],
-        time_indices=times[0],
+        items=items,
+        visits=np.frombuffer(raw, "u1", m, at).astype(np.int64),
+        ranks=np.frombuffer(raw, "<u2", m, at + m).astype(np.int64),
+        scenarios=(scenario,) * v,
+        request_ids=tuple(visit.request_id for visit in queue),
+        timestamps=np.array([visit.timestamp for visit in queue], np.int64),
+        content_hashes=np.array([visit.content_hash for visit in queue], np.uint64),
+        time_indices=np.arange(v),
     )

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import UNKNOWN, Vocabulary
 from headwater.errors import ArtefactError, TornValue
-from headwater.nearline.candidates import NearlineCandidates, decode
-from headwater.nearline.local import CANDIDATES
+from headwater.nearline.candidates import NearlineCandidates, combine, decode
+from headwater.nearline.stored import CANDIDATES, candidates_key, seen_scenarios
 from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
-from headwater.store.base import Store, key_bytes
+from headwater.store.base import Store
 
 logger = logging.getLogger(__name__)
 
 _REMEMBERED = 1_024
+_REFRESH_SECONDS = 1.0
 
 
 class NearlineChannel:
@@ -29,16 +32,35 @@ class NearlineChannel:
     has none. A torn value, or one of another version, is logged, counted in `unreadable`, and gives none
     either: the other channels still answer.
 
+    The candidates of all scenarios come in one read and are put together by `candidates.combine`, which counts
+    the time index again over all of them.
+
     Parameters
     ----------
     store : Store
     items : Vocabulary
         Candidates outside of it are dropped.
     name : str
+    scenarios : sequence of str, optional
+        Those to take candidates of; without, all that have been seen: the store is asked for them once a second.
+    weights : dict of scenario to float, optional
+        What a scenario's scores are multiplied by; 1 for one that is not named.
     """
 
-    def __init__(self, store: Store, items: Vocabulary, name: str = "nearline") -> None:
+    def __init__(
+        self,
+        store: Store,
+        items: Vocabulary,
+        name: str = "nearline",
+        *,
+        scenarios: Sequence[str] | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
         self._store = store
+        self._scenarios = None if scenarios is None else list(scenarios)
+        self._seen: list[str] = []
+        self._seen_at = 0.0
+        self._weights = weights
         self._items = items
         self._name = name
         self._turn = threading.Lock()
@@ -113,12 +135,23 @@ class NearlineChannel:
     # -- the store
 
     def _read(self, user_keys: list[int]) -> list[NearlineCandidates]:
-        keys = [key_bytes(user_key) for user_key in user_keys]
+        names = self._wanted()
+        keys = [candidates_key(user_key, name) for user_key in user_keys for name in names]
         try:
             raws = self._store.get_many(CANDIDATES, keys)
         except TornValue:
             raws = [self._value(key) for key in keys]
-        return [self._decoded(raw) for raw in raws]
+        parts = [self._decoded(raw) for raw in raws]
+        n = len(names)
+        return [combine(parts[row * n : (row + 1) * n], self._weights) for row in range(len(user_keys))]
+
+    def _wanted(self) -> list[str]:
+        if self._scenarios is not None:
+            return self._scenarios
+        now = time.monotonic()
+        if not self._seen or now - self._seen_at > _REFRESH_SECONDS:
+            self._seen, self._seen_at = seen_scenarios(self._store), now
+        return self._seen
 
     def _value(self, key: bytes) -> bytes | None:
         try:

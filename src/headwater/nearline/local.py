@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 
 from headwater.errors import SchemaError, StoreError, TornValue
-from headwater.nearline import candidates, operator
+from headwater.nearline import operator
+from headwater.nearline.columns import VISIT, Decoded, RecordColumns, decode_lines, partition_of
 from headwater.nearline.deadletter import DeadLetter, to_put
-from headwater.nearline.policy import Policy
-from headwater.nearline.ranklog import MAX_LINE, Record, Visit, decode_line
-from headwater.nearline.sources import Line, Position, Source
+from headwater.nearline.policy import Policy, PolicyFile
+from headwater.nearline.ranklog import MAX_LINE
+from headwater.nearline.sources.base import Batch, Block, Line, Source
+from headwater.nearline.state import UserState, decode, encode
+from headwater.nearline.stored import (
+    CANDIDATES,
+    FORGOTTEN,
+    MARKS,
+    POSITIONS,
+    STATES,
+    VISITS,
+    States,
+    forget_writes,
+    seen_scenarios,
+    writes,
+)
 from headwater.store.base import Put, Store, key_bytes
 
 logger = logging.getLogger(__name__)
 
-STATES = "nearline-state"
-"""Namespace of users' states, by user key."""
-
-CANDIDATES = "nearline"
-"""Namespace of users' candidates, by user key."""
-
-POSITIONS = "nearline-position"
-"""Namespace of how far each stream has read, by the stream's name."""
+_UNKNOWN = "unknown scenario"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +53,13 @@ class Status:
     lag_seconds : float
         While records wait: the age of the newest one taken in. 0 where nothing waits.
     torn_states : int
-        States that failed their checksum and were begun anew.
+        States, or visits of states, that failed their checksum and were begun anew.
     failures : int
         Batches that the store refused and that were tried again.
+    users, memory_bytes : int
+        Whose states are held in memory, and about how much they take there.
+    policy_fault : str
+        Why a changed policy file is not used; empty where nothing is wrong.
     """
 
     records: int = 0
@@ -55,6 +68,9 @@ class Status:
     lag_seconds: float = 0.0
     torn_states: int = 0
     failures: int = 0
+    users: int = 0
+    memory_bytes: int = 0
+    policy_fault: str = ""
 
 
 class Stream:
@@ -62,17 +78,25 @@ class Stream:
 
     States, candidates, dead letters and the new position of a batch are one atomic write. A crash at any
     instant repeats the batch or does not; both end in the same bytes, for the operator takes a repeated record
-    as none.
+    as none. States are held in memory as well, so that a visit costs the store no reading; where another process
+    changed them (`forget`, a second stream), the write is not made, and the batch begins again from the store.
 
     Parameters
     ----------
     source : Source
     store : Store
-    policy : Policy
+    policy : Policy or PolicyFile
+        A file is looked at before each batch. Candidates follow a changed policy as their users' next records come.
     name : str
         Under which the position is kept. Another name reads the source from its beginning.
     batch : int
-        Records of one batch at most.
+        Records of one write at most. There is never more than one batch in memory: a source that is faster than
+        the store waits.
+    partition : (int, int)
+        ``(i, n)``: take in the records of the i-th of n parts of the users only. n processes with i = 0..n - 1 share
+        the work; each reads the whole log. Another n begins the log anew, which changes nothing but takes time.
+    memory_bytes : int
+        About how much of the states may be held in memory; beyond it they are read from the store again.
     clock : callable
         Unix seconds; for the status only.
     """
@@ -81,51 +105,48 @@ class Stream:
         self,
         source: Source,
         store: Store,
-        policy: Policy,
+        policy: Policy | PolicyFile,
         *,
         name: str = "stream",
-        batch: int = 256,
+        batch: int = 2_000,
+        partition: tuple[int, int] = (0, 1),
+        memory_bytes: int = 4 << 30,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        index, n = partition
+        if not 0 <= index < n:
+            raise ValueError(f"partition must be (i, n) with 0 <= i < n, not {partition}")
         self._source = source
         self._store = store
         self._policy = policy
-        self._name = name.encode()
         self._batch = batch
+        self._partition = partition
         self._clock = clock
-        self._records = self._dead_letters = self._pending_bytes = self._torn_states = self._failures = 0
+        self._name = name.encode() if n == 1 else f"{name}.{index}of{n}".encode()
+        self._writer = f"writer.{index}of{n}".encode()
+        self._token = os.urandom(8)
+        self._states = States(store, memory_bytes)
+        self._seen: set[str] = set()
+        self._expected: list[bytes | None] | None = None
+        self._records = self._dead_letters = self._pending_bytes = self._failures = 0
         self._newest_append = 0.0
 
     def run_once(self) -> int:
-        """Take in one batch; returns how many lines were read, 0 where there was nothing new.
+        """Take in what one poll gives; returns how many records it gave, 0 where there was nothing new.
 
         Raises
         ------
         StoreError
-            The store is away or full. Nothing of the batch was written; calling again repeats it.
+            The store is away or full. Nothing of a batch was written; calling again repeats it.
         ArtefactError
             A state was written by another version of Headwater.
         """
-        position = self._position()
-        polled = self._source.poll(position, self._batch)
-        self._pending_bytes = polled.pending_bytes
-        if polled.position == position:
-            return 0
-        by_user, letters = self._sort_out(polled.lines)
-        keys = [key_bytes(user) for user in by_user]
-        rest = [*map(to_put, letters), Put(POSITIONS, self._name, msgspec.json.encode(polled.position))]
-        read = self._states(keys)
-        written = self._advanced(by_user, read)
-
-        def change(states: list[bytes | None]) -> Sequence[Put]:
-            # Computed above, outside the store's lock, unless somebody (a `forget`) changed a state since.
-            return [*(written if states == read else self._advanced(by_user, states)), *rest]
-
-        self._store.update_many([(STATES, key) for key in keys], change)
-        self._dead_letters += len(letters)
-        self._records += len(polled.lines) - len(letters)
-        self._newest_append = max((line.appended for line in polled.lines), default=self._newest_append)
-        return len(polled.lines)
+        try:
+            return self._run_once()
+        except BaseException:
+            # The states in memory are ahead of the store.
+            self._let_go()
+            raise
 
     def run(self, stop: threading.Event, *, poll_seconds: float = 0.02, retry_seconds: float = 1.0) -> None:
         """Take in batches until `stop` is set. A store that is away or full is logged, counted and tried again."""
@@ -141,72 +162,171 @@ class Stream:
     def status(self) -> Status:
         """What was done since the start."""
         lag = max(self._clock() - self._newest_append, 0.0) if self._pending_bytes and self._newest_append else 0.0
-        return Status(self._records, self._dead_letters, self._pending_bytes, lag, self._torn_states, self._failures)
+        return Status(
+            records=self._records,
+            dead_letters=self._dead_letters,
+            pending_bytes=self._pending_bytes,
+            lag_seconds=lag,
+            torn_states=self._states.torn,
+            failures=self._failures,
+            users=len(self._states),
+            memory_bytes=self._states.size,
+            policy_fault=self._policy.fault if isinstance(self._policy, PolicyFile) else "",
+        )
 
-    def _position(self) -> Position:
-        (raw,) = self._store.get_many(POSITIONS, [self._name])
+    # -- a batch
+
+    def _run_once(self) -> int:
+        policy = self._policy.current() if isinstance(self._policy, PolicyFile) else self._policy
+        if self._expected is None:
+            self._begin()
+        position = self._position()
+        polled = self._source.poll(position, self._batch)
+        self._pending_bytes = polled.pending_bytes
+        if polled.position == position:
+            return 0
+        parts, letters = self._sort_out(polled, policy)
+        # A source may give far more than was asked for, in one Arrow batch. All writes but the last leave the
+        # position, so that a crash between them repeats all of it, which changes nothing.
+        chunks = [part.take(np.arange(at, min(at + self._batch, len(part)))) for part in parts
+                  for at in range(0, len(part), self._batch)]  # fmt: skip
+        last = [*map(to_put, letters), Put(POSITIONS, self._name, msgspec.json.encode(polled.position))]
+        for chunk in chunks[:-1]:
+            if not self._take_in(chunk, policy, []):
+                return 1
+        if not self._take_in(chunks[-1] if chunks else None, policy, last):
+            return 1
+        self._source.commit(polled.position)
+        self._dead_letters += len(letters)
+        self._records += sum(map(len, parts))
+        appended = [row.appended for row in (*polled.lines, *polled.blocks)]
+        self._newest_append = max(appended, default=self._newest_append)
+        return max(polled.records, 1)
+
+    def _take_in(self, columns: RecordColumns | None, policy: Policy, rest: Sequence[Put]) -> bool:
+        """Write one batch; False where the store was changed by somebody else, and nothing was written."""
+        states: dict[int, UserState] = {}
+        puts: list[Put] = []
+        if columns is not None:
+            states, stored = self._states.take(set(columns.users.tolist()))
+            operator.take_in(states, columns, policy)
+            puts = writes(stored, states, policy, self._seen)
+        is_foreign = False
+        keys = [(POSITIONS, self._name), (MARKS, self._writer), (MARKS, FORGOTTEN)]
+
+        def change(found: list[bytes | None]) -> Sequence[Put]:
+            nonlocal is_foreign
+            is_foreign = found != self._expected
+            return [] if is_foreign else [*puts, *rest]
+
+        self._store.update_many(keys, change)
+        if is_foreign:
+            logger.info("states were changed beside the stream: they are read again")
+            self._let_go()
+            return False
+        for put in rest:
+            if put.namespace == POSITIONS and self._expected is not None:
+                self._expected[0] = put.value
+        self._states.hold(states)
+        return True
+
+    # -- what the store has
+
+    def _begin(self) -> None:
+        """Become the one writer of these users' states; whoever was it before finds out at its next write."""
+        self._store.put_many([Put(MARKS, self._writer, self._token)])
+        (position,) = self._store.get_many(POSITIONS, [self._name])
+        self._seen = set(seen_scenarios(self._store))
+        self._expected = [position, *self._store.get_many(MARKS, [self._writer, FORGOTTEN])]
+
+    def _let_go(self) -> None:
+        self._states.drop()
+        self._expected = None
+
+    def _position(self) -> dict[str, int]:
+        raw = self._expected[0] if self._expected else None
         return {} if raw is None else msgspec.json.decode(raw, type=dict[str, int])
 
-    def _sort_out(self, lines: list[Line]) -> tuple[dict[int, list[Record]], list[DeadLetter]]:
-        by_user: dict[int, list[Record]] = {}
+    # -- what the source gave
+
+    def _sort_out(self, polled: Batch, policy: Policy) -> tuple[list[RecordColumns], list[DeadLetter]]:
+        parts: list[RecordColumns] = []
         letters: list[DeadLetter] = []
-        for line in lines:
-            try:
-                record = self._read(line)
-            except SchemaError as error:
-                letters.append(DeadLetter.of(line, str(error)))
-                logger.warning("%s, byte %d: refused: %s", line.part, line.offset, error)
+        lines: list[Line] = []
+        for line in polled.lines:
+            if line.fault:
+                letters.append(DeadLetter.of(line, line.fault))
+            elif line.length > MAX_LINE:
+                reason = f"the line has {line.length} bytes; at most {MAX_LINE} are read"
+                letters.append(DeadLetter.of(line, reason))
             else:
-                by_user.setdefault(record.user, []).append(record)
-        return by_user, letters
+                lines.append(line)
+        if lines:
+            decoded = decode_lines([line.raw for line in lines], [line.appended for line in lines])
+            letters += [DeadLetter.of(lines[row], reason) for row, reason in decoded.refused]
+            kept, unknown = self._own(decoded, policy)
+            parts.append(kept)
+            letters += [DeadLetter.of(lines[row], reason) for row, reason in unknown]
+        for block in polled.blocks:
+            part, refused = self._read(block, policy)
+            parts += part
+            letters += [DeadLetter.of_row(block, row, reason) for row, reason in refused]
+        if self._partition[0]:
+            # Nobody knows whose a broken record is: the first partition keeps it.
+            letters = [letter for letter in letters if letter.reason.startswith(_UNKNOWN)]
+        for letter in letters:
+            logger.warning("%s, byte %d: refused: %s", letter.part, letter.offset, letter.reason)
+        return [part for part in parts if len(part)], letters
 
-    def _read(self, line: Line) -> Record:
-        if line.length > MAX_LINE:
-            raise SchemaError(f"the line has {line.length} bytes; at most {MAX_LINE} are read")
-        record = decode_line(line.raw, appended=line.appended)
-        if isinstance(record, Visit) and self._policy.queues(record) and not self._policy.truncation(record.scenario):
-            raise SchemaError(
-                f"unknown scenario {record.scenario!r}; the policy names {', '.join(sorted(self._policy.truncate))}: "
-                "add it to `truncate`, or set `truncate_other` above 0"
+    def _read(self, block: Block, policy: Policy) -> tuple[list[RecordColumns], list[tuple[int | None, str]]]:
+        from headwater.nearline.arrow import decode_batch  # pyarrow, which a log of JSON does not need
+
+        try:
+            decoded = decode_batch(block.rows, appended=block.appended)
+        except SchemaError as error:
+            return [], [(None, str(error))]
+        kept, unknown = self._own(decoded, policy)
+        return [kept], [*decoded.refused, *unknown]
+
+    def _own(self, decoded: Decoded, policy: Policy) -> tuple[RecordColumns, list[tuple[int, str]]]:
+        """The records of this partition's users, and those that the policy refuses, with their rows."""
+        columns = decoded.columns
+        index, n = self._partition
+        own = np.ones(len(columns), np.bool_) if n == 1 else partition_of(columns.users, n) == index
+        names = columns.scenario_names
+        strange = [policy.is_source(name) and not policy.truncation(name) for name in names]
+        is_refused = own & (columns.behaviours == VISIT) & np.array([*strange, False])[columns.scenarios]
+        refused = [
+            (
+                int(decoded.rows[at]),
+                f"{_UNKNOWN} {names[columns.scenarios[at]]!r}; the policy names "
+                f"{', '.join(sorted(policy.truncate))}: add it to `truncate`, or set `truncate_other` above 0",
             )
-        return record
-
-    def _states(self, keys: list[bytes]) -> list[bytes | None]:
-        try:
-            return self._store.get_many(STATES, keys)
-        except TornValue:
-            return [self._state(key) for key in keys]
-
-    def _state(self, key: bytes) -> bytes | None:
-        try:
-            return self._store.get_many(STATES, [key])[0]
-        except TornValue as error:
-            # One user's queue begins anew; the stream and all other users go on.
-            self._torn_states += 1
-            logger.error("state lost: %s", error)
-            self._store.delete_many(STATES, [key])
-            return None
-
-    def _advanced(self, by_user: dict[int, list[Record]], states: list[bytes | None]) -> list[Put]:
-        puts: list[Put] = []
-        for (user, records), state in zip(by_user.items(), states, strict=True):
-            key = key_bytes(user)
-            after = operator.apply_all(state, records, self._policy)
-            found = candidates.encode(operator.candidates(after, self._policy))
-            puts += [Put(STATES, key, after), Put(CANDIDATES, key, found, ttl=self._policy.max_age_seconds)]
-        return puts
+            for at in np.flatnonzero(is_refused).tolist()
+        ]
+        return columns.take(np.flatnonzero(own & ~is_refused)), refused
 
 
 def forget(store: Store, user_key: int, *, at: int) -> None:
     """Remove a user's queues and candidates, and never take in a record up to time `at`, Unix seconds, again.
 
-    What stays is the key with that time, so that a replayed log does not bring the user back. Safe
-    beside a running stream.
+    What stays is the key with that time, so that a replayed log does not bring the user back. Safe beside running
+    streams: one that has the state in memory notices before its next write. Visits later than `at` stay queued;
+    their candidates come back with the next visit of that scenario.
     """
     key = key_bytes(user_key)
+
+    def change(found: list[bytes | None]) -> list[Put]:
+        state = None if found[0] is None else decode(found[0])
+        count = int.from_bytes(found[1] or b"", "big") + 1
+        return [*forget_writes(user_key, state, at), Put(MARKS, FORGOTTEN, count.to_bytes(8, "big"))]
+
+    keys = [(STATES, key), (MARKS, FORGOTTEN)]
     try:
-        store.update(STATES, key, lambda state: operator.forget(state, at))
-    except TornValue:  # nothing of it can be read, so nothing of it can be kept
-        store.put_many([Put(STATES, key, operator.forget(None, at))])
-    # After the state: a batch of the stream that read the old one is computed again, from the forgotten one.
-    store.delete_many(CANDIDATES, [key])
+        store.update_many(keys, change)
+    except TornValue:
+        # Nothing of it can be read, so nothing of it can be kept, and what belongs to it must be looked for.
+        for namespace in (VISITS, CANDIDATES):
+            store.delete_many(namespace, [other for other, _ in store.scan(namespace) if other.startswith(key)])
+        nobody = encode(UserState(forgotten_at=at), with_contents=False)
+        store.put_many([Put(STATES, key, nobody), Put(MARKS, FORGOTTEN, os.urandom(8))])

@@ -4,31 +4,43 @@ Implements sections 2.1-2.2 of Ma et al., "Simple but Efficient: A Multi-Scenari
 Recommendation on Taobao" (MNR). The state is a function of the *set* of records taken in, to the byte: neither
 the order in which they arrive nor how often each one comes changes it. That holds because every part of it keeps
 the greatest of a total order: the newest time, the newest act on each item, the N newest visits of a queue.
+
+`apply` and `candidates` work on the bytes of one user's state, as a runtime needs that keeps them for the operator.
+`take_in` and `rank` do the same for many users whose states are decoded, without a Python step for each item.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from headwater.nearline.candidates import NearlineCandidates
+from headwater.data.schema import Behaviour
+from headwater.nearline import kernels
+from headwater.nearline.candidates import FIFO, RANDOM, SCORE, NearlineCandidates
+from headwater.nearline.candidates import encode as encode_candidates
+from headwater.nearline.columns import VISIT, RecordColumns
 from headwater.nearline.policy import Policy
-from headwater.nearline.ranklog import Record, UserEvent, Visit
-from headwater.nearline.state import NEVER, NO_CATEGORY, QueuedVisit, UserState, decode, encode, unpack_content
+from headwater.nearline.ranklog import Record
+from headwater.nearline.state import NEVER, NO_CATEGORY, QueuedVisit, UserState, decode, encode, pack_contents
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_item_of = attrgetter("item")
+_STRATEGIES = {"score": SCORE, "fifo": FIFO, "random": RANDOM}
+
+_QUEUES_AT_ONCE = 32
+"""Queues of one kernel call: their contents, about 30 KB each, together stay in a core's cache."""
+
+
+# -- on bytes
 
 
 def apply(state: bytes | None, record: Record, policy: Policy) -> bytes:
     """The user's state after one record; `state` is None for a user without one.
 
-    Raises `ArtefactError` where `state` is not what an operator of this version returned.
+    Raises `ArtefactError` where `state` is not what an operator of this or an older version returned.
     """
     return apply_all(state, [record], policy)
 
@@ -36,186 +48,227 @@ def apply(state: bytes | None, record: Record, policy: Policy) -> bytes:
 def apply_all(state: bytes | None, records: Iterable[Record], policy: Policy) -> bytes:
     """The user's state after several records of that user, decoded and encoded once."""
     current = UserState() if state is None else decode(state)
-    for record in records:
-        if record.timestamp <= current.forgotten_at:
-            continue
-        # Every record, an impression and a visit of the target too, tells what time it is for the user.
-        current.newest = max(current.newest, record.timestamp)
-        if isinstance(record, UserEvent):
-            if record.is_act:
-                _act(current, record)
-        elif policy.queues(record):
-            _queue(current, record, policy)
-    _bound(current, policy)
+    columns = RecordColumns.of(records)
+    take_in(dict.fromkeys(columns.users.tolist(), current), columns, policy)
+    bound(current, policy)  # also where there was no record, for the policy may have changed
     return encode(current)
 
 
 def forget(state: bytes | None, at: int) -> bytes:
     """The state without any record up to time `at`, Unix seconds, and taking none in from now on."""
     current = UserState() if state is None else decode(state)
-    current.forgotten_at = at = max(current.forgotten_at, at)
-    if current.newest <= at:
-        current.newest = NEVER
-    _drop_until(current, at)
+    forget_until(current, at)
     return encode(current)
 
 
-def candidates(state: bytes | None, policy: Policy) -> NearlineCandidates:
-    """The k best of everything queued (eq. 3), by finalScore (eq. 6).
+def candidates(state: bytes | None, policy: Policy, scenario: str | None = None) -> NearlineCandidates:
+    """The k best of one scenario's queue (eq. 3), by finalScore (eq. 6); or of all queues together.
 
     Ordered by (α + rank_index)·(β + time_index) ascending, in integers, then by time index, then rank. An item
     on several lists has its best place. Items acted on are left out, then at most `category_cap` of each category
-    are taken, then k; ranks still count what was left out.
+    are taken, then k; ranks still count what was left out. Over all queues the time index counts the visits of
+    all scenarios: what `candidates.combine` approximates from the stored k of each.
     """
     current = UserState() if state is None else decode(state)
-    visits = _newest_first(current)
-    items, ranks, times, categories = _columns(visits)
-    # (product, time index, rank) in one integer: 34 + 8 + 16 bits, by the bounds of Policy and MAX_ITEMS. No two
-    # entries share time index and rank, so the order is total without the item id.
-    places = (policy.alpha + ranks) * (policy.beta + times) << 24 | times << 16 | ranks
-    # The k best stand among the first few k places, unless many of those are repeated, acted on or over the cap.
-    n_first = 4 * policy.k
-    order = _best(places, n_first, items, categories, current, policy)
-    while len(order) < policy.k and n_first < len(places):
-        n_first *= 4
-        order = _best(places, n_first, items, categories, current, policy)
-    used, rows = np.unique(times[order], return_inverse=True)
-    shown = [visits[int(at)] for at in used]
+    pairs = [(name, visit) for name, visit in current.visits() if scenario in (None, name)]
+    pairs.sort(key=lambda pair: (pair[1].timestamp, pair[1].request_id, pair[0]), reverse=True)
+    queue = [visit for _, visit in pairs]
+    (ranked,) = rank([(queue, current.acted_items)], policy)
     return NearlineCandidates(
+        strategy=_STRATEGIES[policy.strategy],
         alpha=policy.alpha,
         beta=policy.beta,
-        newest=current.newest,
-        items=items[order],
-        visits=rows.astype(np.int64),
-        ranks=ranks[order],
-        scenarios=tuple(scenario for scenario, _ in shown),
-        request_ids=tuple(visit.request_id for _, visit in shown),
-        timestamps=np.array([visit.timestamp for _, visit in shown], np.int64),
-        time_indices=used,
+        items=ranked.items,
+        visits=ranked.times,
+        ranks=ranked.ranks,
+        scenarios=tuple(name for name, _ in pairs),
+        request_ids=tuple(visit.request_id for visit in queue),
+        timestamps=np.array([visit.timestamp for visit in queue], np.int64),
+        content_hashes=np.array([visit.content_hash for visit in queue], np.uint64),
+        time_indices=np.arange(len(queue)),
     )
 
 
-# -- taking records in
+# -- on states
 
 
-def _act(state: UserState, event: UserEvent) -> None:
-    at = int(np.searchsorted(state.acted_items, event.item))
-    if at < len(state.acted_items) and state.acted_items[at] == event.item:
-        times = state.acted_times.copy()
-        times[at] = max(int(times[at]), event.timestamp)
-        state.acted_times = times
-    else:
-        state.acted_items = np.insert(state.acted_items, at, event.item)
-        state.acted_times = np.insert(state.acted_times, at, event.timestamp)
+def take_in(states: Mapping[int, UserState], columns: RecordColumns, policy: Policy) -> None:
+    """Take records of any users into their states, which are changed.
+
+    Parameters
+    ----------
+    states : dict of user key to UserState
+        Of every user in `columns`.
+    columns : RecordColumns
+    policy : Policy
+    """
+    truncations = [policy.truncation(name) if policy.is_source(name) else 0 for name in columns.scenario_names]
+    cuts = np.array([*truncations, 0], np.int64)[columns.scenarios]
+    queued = np.flatnonzero((columns.behaviours == VISIT) & (cuts > 0))
+    starts, stops = columns.offsets[:-1][queued], columns.offsets[1:][queued]
+    contents: list[bytes | None] = [None] * len(columns)
+    for row, content in zip(
+        queued.tolist(), pack_contents(columns.items, columns.categories, starts, stops, cuts[queued]), strict=True
+    ):
+        contents[row] = content
+    acts: dict[int, list[tuple[int, int]]] = {}
+    for user, timestamp, behaviour, scenario, request_id, start, content in zip(
+        columns.users.tolist(),
+        columns.timestamps.tolist(),
+        columns.behaviours.tolist(),
+        columns.scenarios.tolist(),
+        columns.request_ids,
+        columns.offsets.tolist(),
+        contents,
+        strict=False,  # there is one offset more than records
+    ):
+        state = states[user]
+        if timestamp <= state.forgotten_at:
+            continue
+        # Every record, an impression and a visit of the target too, tells what time it is for the user.
+        if timestamp > state.newest:
+            state.newest = timestamp
+        if content is not None:
+            queue = state.queues.setdefault(columns.scenario_names[scenario], [])
+            _queue(queue, timestamp, request_id, content, policy.visits)
+        elif behaviour > Behaviour.IMPRESSION:
+            acts.setdefault(user, []).append((int(columns.items[start]), timestamp))
+    for user, of_user in acts.items():
+        _act(states[user], np.array(of_user, np.int64))
+    for user in set(columns.users.tolist()):
+        bound(states[user], policy)
 
 
-def _queue(state: UserState, visit: Visit, policy: Policy) -> None:
-    queue = state.queues.setdefault(visit.scenario, [])
-    if len(queue) >= policy.visits and (visit.timestamp, visit.request_id) < queue[policy.visits - 1].order[:2]:
-        return  # older than all that are kept, and not another version of one of them
-    queued = _queued(visit, policy.truncation(visit.scenario))
-    same = next((other for other in queue if other.request_id == visit.request_id), None)
-    if same is not None:
-        if queued.order <= same.order:
-            return
-        queue.remove(same)
-    queue.append(queued)
-    queue.sort(key=lambda kept: kept.order, reverse=True)
-    del queue[policy.visits :]
-
-
-def _queued(visit: Visit, truncation: int) -> QueuedVisit:
-    """Eq. 4. Repeated items go first, so that a list is cut at `truncation` different ones."""
-    items = np.fromiter(map(_item_of, visit.items), np.int64, len(visit.items))
-    categories = np.array([NO_CATEGORY if row.category is None else row.category for row in visit.items], np.int64)
-    kept = np.sort(np.unique(items, return_index=True)[1])[:truncation]
-    return QueuedVisit.of(visit.timestamp, visit.request_id, items[kept], categories[kept])
-
-
-# -- keeping the state bounded
-
-
-def _bound(state: UserState, policy: Policy) -> None:
+def bound(state: UserState, policy: Policy) -> None:
+    """Drop what is too old or too much."""
     _drop_until(state, state.newest - policy.max_age_seconds - 1)
     excess = len(state.acted_items) - policy.acted_items
     if excess > 0:
         newest = np.lexsort((state.acted_items, state.acted_times))[excess:]
         _keep_acts(state, np.sort(newest))
-    for scenario, visit in _newest_first(state)[policy.visits_in_all :]:
-        state.queues[scenario].remove(visit)
-    _drop_empty_queues(state)
+    for queue in state.queues.values():
+        del queue[policy.visits :]
+    if sum(map(len, state.queues.values())) > policy.visits_in_all:
+        pairs = list(state.visits())
+        pairs.sort(key=lambda pair: (pair[1].timestamp, pair[1].request_id, pair[0]))
+        for scenario, visit in pairs[: len(pairs) - policy.visits_in_all]:
+            state.queues[scenario].remove(visit)
+    drop_empty_queues(state)
+
+
+def forget_until(state: UserState, at: int) -> None:
+    """Drop every record up to time `at`, Unix seconds, and take none of them in again."""
+    state.forgotten_at = at = max(state.forgotten_at, at)
+    if state.newest <= at:
+        state.newest = NEVER
+    _drop_until(state, at)
+
+
+def drop_empty_queues(state: UserState) -> None:
+    """Leave out queues that lost their last visit."""
+    if not all(state.queues.values()):
+        state.queues = {scenario: queue for scenario, queue in state.queues.items() if queue}
+
+
+class Ranked(NamedTuple):
+    """m candidates of a queue, best first: (m,) int64 item keys, time indices (rows of the queue) and ranks."""
+
+    items: NDArray[np.int64]
+    times: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+
+
+def rank(queues: Sequence[tuple[Sequence[QueuedVisit], NDArray[np.int64]]], policy: Policy) -> list[Ranked]:
+    """The candidates of each queue, a list of visits newest first, without the user's acted items (ascending)."""
+    ranked: list[Ranked] = []
+    for at in range(0, len(queues), _QUEUES_AT_ONCE):
+        ranked += _rank(queues[at : at + _QUEUES_AT_ONCE], policy)
+    return ranked
+
+
+def stored_candidates(
+    queues: Sequence[tuple[str, Sequence[QueuedVisit], NDArray[np.int64]]], policy: Policy
+) -> list[bytes]:
+    """The bytes to store for each (scenario, its queue, the user's acted items), see `candidates.decode`."""
+    strategy, alpha, beta = _STRATEGIES[policy.strategy], policy.alpha, policy.beta
+    ranked = rank([(queue, acted) for _, queue, acted in queues], policy)
+    return [
+        encode_candidates(strategy, alpha, beta, scenario, queue, *of_queue)
+        for (scenario, queue, _), of_queue in zip(queues, ranked, strict=True)
+    ]
+
+
+# -- taking records in
+
+
+def _queue(queue: list[QueuedVisit], timestamp: int, request_id: str, content: bytes, limit: int) -> None:
+    if len(queue) >= limit and (timestamp, request_id) < queue[limit - 1].order[:2]:
+        return  # older than all that are kept, and not another version of one of them
+    queued = QueuedVisit.of(timestamp, request_id, content)
+    order = queued.order
+    for at, other in enumerate(queue):
+        if other.request_id == request_id:
+            if order <= other.order:
+                return
+            del queue[at]
+            break
+    at = 0
+    while at < len(queue) and queue[at].order > order:
+        at += 1
+    queue.insert(at, queued)
+    del queue[limit:]
+
+
+def _act(state: UserState, acts: NDArray[np.int64]) -> None:
+    """Remember (n, 2) items and times; of several acts on one item the newest counts."""
+    items = np.concatenate([state.acted_items, acts[:, 0]])
+    times = np.concatenate([state.acted_times, acts[:, 1]])
+    order = np.lexsort((times, items))
+    items, times = items[order], times[order]
+    is_last = np.append(items[1:] != items[:-1], True)
+    state.acted_items, state.acted_times = items[is_last], times[is_last]
 
 
 def _drop_until(state: UserState, time: int) -> None:
     """Remove visits and acts up to `time`."""
-    if (state.acted_times <= time).any():
+    if len(state.acted_times) and state.acted_times.min() <= time:
         _keep_acts(state, np.flatnonzero(state.acted_times > time))
-    for scenario, queue in state.queues.items():
-        state.queues[scenario] = [visit for visit in queue if visit.timestamp > time]
-    _drop_empty_queues(state)
+    for queue in state.queues.values():
+        while queue and queue[-1].timestamp <= time:
+            del queue[-1]
+    drop_empty_queues(state)
 
 
 def _keep_acts(state: UserState, kept: NDArray[np.intp]) -> None:
     state.acted_items, state.acted_times = state.acted_items[kept], state.acted_times[kept]
 
 
-def _drop_empty_queues(state: UserState) -> None:
-    state.queues = {scenario: queue for scenario, queue in state.queues.items() if queue}
-
-
 # -- scoring
 
 
-def _newest_first(state: UserState) -> list[tuple[str, QueuedVisit]]:
-    """(scenario, visit) of all queues; the place in this list is the time index."""
-    visits = [(scenario, visit) for scenario, queue in state.queues.items() for visit in queue]
-    visits.sort(key=lambda pair: (pair[1].timestamp, pair[1].request_id, pair[0]), reverse=True)
-    return visits
-
-
-def _columns(
-    visits: list[tuple[str, QueuedVisit]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Items, ranks, time indices and categories of all that is queued, one entry per item of each visit."""
-    contents = [unpack_content(visit.content) for _, visit in visits]
-    if not contents:
-        none = np.zeros(0, np.int64)
-        return none, none, none, none
-    lengths = np.array([len(items) for items, _ in contents], np.int64)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return (
-        np.concatenate([items for items, _ in contents]),
-        np.arange(int(lengths.sum()), dtype=np.int64) - starts,
-        np.repeat(np.arange(len(contents), dtype=np.int64), lengths),
-        np.concatenate([categories for _, categories in contents]),
+def _rank(queues: Sequence[tuple[Sequence[QueuedVisit], NDArray[np.int64]]], policy: Policy) -> list[Ranked]:
+    visits = [visit for queue, _ in queues for visit in queue]
+    contents = [visit.content for visit in visits]
+    strategy = _STRATEGIES[policy.strategy]
+    hashes = [visit.content_hash for visit in visits] if strategy != SCORE else [0] * len(visits)
+    n = len(queues)
+    items = np.empty((n, policy.k), np.int64)
+    times, ranks, sizes = np.empty_like(items), np.empty_like(items), np.empty(n, np.int64)
+    kernels.best(
+        np.frombuffer(bytearray().join(contents), np.uint8) if visits else np.zeros(0, np.uint8),
+        np.cumsum([0, *map(len, contents)], dtype=np.int64)[:-1].copy(),
+        np.array(hashes, np.uint64),
+        np.cumsum([0, *(len(queue) for queue, _ in queues)], dtype=np.int64),
+        np.concatenate([np.zeros(0, np.int64), *(acted for _, acted in queues)]),
+        np.cumsum([0, *(len(acted) for _, acted in queues)], dtype=np.int64),
+        strategy,
+        policy.alpha,
+        policy.beta,
+        policy.category_cap,
+        NO_CATEGORY,
+        items,
+        times,
+        ranks,
+        sizes,
     )
-
-
-def _best(
-    places: NDArray[np.int64],
-    n_first: int,
-    items: NDArray[np.int64],
-    categories: NDArray[np.int64],
-    state: UserState,
-    policy: Policy,
-) -> NDArray[np.intp]:
-    """The candidates among the `n_first` entries of lowest place, best first: a beginning of all candidates."""
-    if n_first < len(places):
-        order = np.argpartition(places, n_first)[:n_first]
-        order = order[np.argsort(places[order])]
-    else:
-        order = np.argsort(places)
-    first = np.unique(items[order], return_index=True)[1]
-    order = order[np.sort(first)]
-    order = order[~np.isin(items[order], state.acted_items)]
-    return order[_within_cap(categories[order], policy.category_cap)][: policy.k]
-
-
-def _within_cap(categories: NDArray[np.int64], cap: int) -> NDArray[np.bool_]:
-    """Whether each entry is among the first `cap` of its category; always, without one."""
-    by_category = np.argsort(categories, kind="stable")
-    ordered = categories[by_category]
-    place = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
-    within = np.empty(len(categories), bool)
-    within[by_category] = place < cap
-    return within | (categories == NO_CATEGORY)
+    return [Ranked(items[at, :size], times[at, :size], ranks[at, :size]) for at, size in enumerate(sizes.tolist())]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from headwater.config import Settings, parse, read_toml
-from headwater.nearline.ranklog import MAX_ITEMS, Visit
+from headwater.errors import ConfigError
+from headwater.nearline.ranklog import MAX_ITEMS
+
+logger = logging.getLogger(__name__)
 
 Truncation = Annotated[int, Field(ge=1, le=MAX_ITEMS)]
 
@@ -17,7 +21,15 @@ class Policy(Settings):
     """Settings of the nearline operator. Defaults are the paper's where it gives one (MNR, section 3)."""
 
     target: str = "homepage"
-    """The scenario that candidates are for. Its own visits are never queued, else it would feed on itself."""
+    """The scenario that candidates are for. Its own visits are not queued, else it would feed on itself."""
+
+    sources: tuple[str, ...] | None = None
+    """The scenarios whose visits are queued; without, all but the target. Glare (Netflix), a baseline of the paper,
+    has the target's own log alone: `Policy.glare`."""
+
+    strategy: Literal["score", "fifo", "random"] = "score"
+    """How candidates are ordered: by eq. 6; newest visit first, hash-shuffled inside; or hash-shuffled. The other two
+    are the paper's ablation (table 3)."""
 
     truncate: dict[str, Truncation] = Field(
         default_factory=lambda: {
@@ -64,10 +76,56 @@ class Policy(Settings):
         """Read a TOML file; raises `ConfigError`, which names a faulty key and the nearest valid one."""
         return parse(cls, read_toml(Path(path)), str(path))
 
+    def glare(self) -> Policy:
+        """This policy for the target's own log alone, as the paper's baseline Glare has it."""
+        return self.model_copy(update={"sources": (self.target,)})
+
     def truncation(self, scenario: str) -> int:
         """How many items of a visit in `scenario` are kept; 0 where such visits are refused."""
         return self.truncate.get(scenario, self.truncate_other)
 
-    def queues(self, visit: Visit) -> bool:
-        """Whether a visit enters a queue: every scenario's does but the target's."""
-        return visit.scenario != self.target
+    def is_source(self, scenario: str) -> bool:
+        """Whether visits in `scenario` are queued."""
+        return scenario != self.target if self.sources is None else scenario in self.sources
+
+
+class PolicyFile:
+    """A policy that is read again when its file has changed; a faulty file is reported, and the old policy stays.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Raises
+    ------
+    ConfigError
+        The file is faulty at the start, when there is no old policy.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._seen = self._look()
+        self._policy = Policy.load(self._path)
+        self.fault = ""
+        """What is wrong with the file as it is now; empty where nothing is."""
+
+    def current(self) -> Policy:
+        """The policy as of now."""
+        seen = self._look()
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                self._policy = Policy.load(self._path)
+                self.fault = ""
+                logger.info("%s was changed and is used from now on", self._path)
+            except ConfigError as error:
+                self.fault = str(error)
+                logger.error("the policy stays as it was: %s", error)
+        return self._policy
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino

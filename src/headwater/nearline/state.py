@@ -1,24 +1,27 @@
 """What the operator remembers of one user, and its bytes.
 
-The bytes are canonical: equal states have equal bytes, whatever order the records came in. Layout, version 1,
+The bytes are canonical: equal states have equal bytes, whatever order the records came in. Layout, version 2,
 little-endian, without padding:
 
 - ``HN``, uint8 version, int64 newest event time, int64 forgotten-at (-1 where there is none)
 - uint32 n; n int64 acted items, ascending; n int64 newest act times
-- uint16 queues; each, by scenario: uint16 length, UTF-8 scenario, uint16 visits; each, newest first:
-  int64 timestamp, uint16 length, UTF-8 request id, uint64 content hash, uint32 length, content
-- content: uint16 n, uint16 c; n int64 items, best first; c int64 categories, ascending; n uint16 places in them
+- uint16 queues; each, by scenario: uint16 length, UTF-8 scenario, uint16 visits; each visit, newest first:
+  int64 timestamp, uint64 content hash, uint16 length, UTF-8 request id
+- for each visit in that order: uint32 length, content (see `kernels`); length 0 where it is kept elsewhere
 
-At the default policy a full queue of 10 visits of 500 items takes 50 KB and 8 bytes for each category of each
-visit; a whole state is bounded by `visits_in_all` visits and `acted_items` acted items.
+Version 1, which had the contents between the visits and 8 bytes for each item, is read too, and written as 2. At
+the default policy a full queue of 10 visits of 500 items of 100 categories takes 33 KB where item keys are below
+2³², 53 KB where they are not; a whole state is bounded by `visits_in_all` visits and `acted_items` acted items.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import xxhash
 
@@ -34,45 +37,46 @@ NEVER = -1
 """Stands for "no time yet": timestamps are not negative."""
 
 _MAGIC = b"HN"
-_VERSION = 1
+_VERSION = 2
 _HEAD = struct.Struct("<2sBqqI")
-_SHAPE = struct.Struct("<HH")
 _SHORT = struct.Struct("<H")
-_LONG = struct.Struct("<q")
-_TAIL = struct.Struct("<QI")
+_LENGTH = struct.Struct("<I")
+_VISIT = struct.Struct("<qQH")
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedVisit:
+class QueuedVisit(msgspec.Struct, frozen=True, gc=False):
     """A visit in a queue: its list without repeated items, truncated.
 
     Attributes
     ----------
     timestamp : int
     request_id : str
-    content : bytes
-        Items and categories, see `pack_content`.
     content_hash : int
         xxh3-64 of `content`.
+    content : bytes
+        Items and categories, see `kernels`; empty where it is kept elsewhere.
     """
 
     timestamp: int
     request_id: str
-    content: bytes
     content_hash: int
+    content: bytes
 
     @classmethod
-    def of(
-        cls, timestamp: int, request_id: str, items: NDArray[np.int64], categories: NDArray[np.int64]
-    ) -> QueuedVisit:
-        """A visit from its (n,) items, best first, and their (n,) categories."""
-        content = pack_content(items, categories)
-        return cls(timestamp, request_id, content, xxhash.xxh3_64_intdigest(content))
+    def of(cls, timestamp: int, request_id: str, content: bytes) -> QueuedVisit:
+        """A visit with its content."""
+        return cls(timestamp, request_id, xxhash.xxh3_64_intdigest(content), content)
 
     @property
     def order(self) -> tuple[int, str, int]:
         """Visits of one queue in ascending order of this are oldest first."""
         return self.timestamp, self.request_id, self.content_hash
+
+    @property
+    def packed(self) -> bytes:
+        """What a state and its candidates say of the visit, beside its content."""
+        name = self.request_id.encode()
+        return _VISIT.pack(self.timestamp, self.content_hash, len(name)) + name
 
 
 @dataclass(slots=True)
@@ -98,31 +102,46 @@ class UserState:
     acted_times: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     queues: dict[str, list[QueuedVisit]] = field(default_factory=dict[str, list[QueuedVisit]])
 
+    def copy(self) -> UserState:
+        """A state that may be changed without changing this one."""
+        queues = {scenario: queue.copy() for scenario, queue in self.queues.items()}
+        return UserState(self.newest, self.forgotten_at, self.acted_items, self.acted_times, queues)
+
+    def visits(self) -> Iterator[tuple[str, QueuedVisit]]:
+        """(scenario, visit) in the order of the bytes."""
+        for scenario in sorted(self.queues):
+            for visit in self.queues[scenario]:
+                yield scenario, visit
+
+
+def pack_contents(
+    items: NDArray[np.int64],
+    categories: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    truncations: NDArray[np.int64],
+) -> list[bytes]:
+    """The content of each of v lists ``items[starts[n]:stops[n]]`` (eq. 4): repeated items go first, then the list
+    is cut at `truncations[n]` different ones."""
+    from headwater.nearline import kernels  # who only reads candidates needs no compiler
+
+    room = len(starts) * kernels.SPARE_BYTES + int((stops - starts).sum()) * kernels.BYTES_PER_ITEM
+    out, ends = np.empty(room + -room % 8, np.uint8), np.empty(len(starts), np.int64)
+    kernels.pack(items, categories, starts, stops, truncations, out, ends)
+    at = [0, *ends.tolist()]
+    whole = memoryview(out)
+    return [bytes(whole[at[n] : at[n + 1]]) for n in range(len(starts))]
+
 
 def pack_content(items: NDArray[np.int64], categories: NDArray[np.int64]) -> bytes:
-    """The content of a visit as bytes; each category is written once, for a list has few."""
-    table, places = np.unique(categories, return_inverse=True)
-    return b"".join(
-        (
-            _SHAPE.pack(len(items), len(table)),
-            items.astype("<i8").tobytes(),
-            table.astype("<i8").tobytes(),
-            places.astype("<u2").tobytes(),
-        )
-    )
+    """The content of one list of different items."""
+    n = np.array([len(items)], np.int64)
+    (content,) = pack_contents(items, categories, np.zeros(1, np.int64), n, n)
+    return content
 
 
-def unpack_content(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n,) items, best first, and (n,) categories of a visit's content."""
-    n, c = _SHAPE.unpack_from(content)
-    items = np.frombuffer(content, "<i8", n, _SHAPE.size)
-    table = np.frombuffer(content, "<i8", c, _SHAPE.size + 8 * n)
-    places = np.frombuffer(content, "<u2", n, _SHAPE.size + 8 * (n + c))
-    return items, table[places]
-
-
-def encode(state: UserState) -> bytes:
-    """The canonical bytes of a state."""
+def encode(state: UserState, *, with_contents: bool = True) -> bytes:
+    """The canonical bytes of a state; without contents they are left for the caller to keep."""
     parts = [
         _HEAD.pack(_MAGIC, _VERSION, state.newest, state.forgotten_at, len(state.acted_items)),
         state.acted_items.astype("<i8").tobytes(),
@@ -131,67 +150,106 @@ def encode(state: UserState) -> bytes:
     ]
     for scenario in sorted(state.queues):
         queue = state.queues[scenario]
-        parts += [_text(scenario), _SHORT.pack(len(queue))]
-        for visit in queue:
-            parts += [
-                _LONG.pack(visit.timestamp),
-                _text(visit.request_id),
-                _TAIL.pack(visit.content_hash, len(visit.content)),
-                visit.content,
-            ]
+        name = scenario.encode()
+        parts += [_SHORT.pack(len(name)), name, _SHORT.pack(len(queue)), *[visit.packed for visit in queue]]
+    if with_contents:
+        for _, visit in state.visits():
+            parts += [_LENGTH.pack(len(visit.content)), visit.content]
+    else:
+        parts.append(bytes(_LENGTH.size * sum(map(len, state.queues.values()))))
     return b"".join(parts)
 
 
 def decode(raw: bytes) -> UserState:
-    """Read what `encode` wrote.
+    """Read what `encode` wrote, in this version of the bytes or an older one.
 
     Raises
     ------
     ArtefactError
-        The bytes are no state, are cut short, or are of another version.
+        The bytes are no state, are cut short, or are of a later version.
     """
     if raw[:2] != _MAGIC:
         raise ArtefactError("these bytes are not a nearline state")
-    if raw[2:3] != bytes([_VERSION]):
+    read = _READERS.get(raw[2] if len(raw) > 2 else 0)
+    if read is None:
         raise ArtefactError(
-            f"the nearline state has version {raw[2:3].hex() or 'none'}, and this Headwater reads version {_VERSION}; "
-            "run the Headwater that wrote it, or delete the state and replay the rank log"
+            f"the nearline state has version {raw[2:3].hex() or 'none'}, and this Headwater reads versions "
+            f"{', '.join(map(str, sorted(_READERS)))}; run the Headwater that wrote it, or delete the state and replay "
+            "the rank log"
         )
     try:
-        return _decode_body(raw)
+        return read(raw)
     except (struct.error, ValueError) as error:
         raise ArtefactError(f"the nearline state is cut short: {error}") from error
 
 
-def _decode_body(raw: bytes) -> UserState:
+def _read_head(raw: bytes) -> tuple[UserState, int]:
     _, _, newest, forgotten_at, n = _HEAD.unpack_from(raw)
-    at = _HEAD.size
-    acted = np.frombuffer(raw, "<i8", 2 * n, at)
-    at += 16 * n
+    acted = np.frombuffer(raw, "<i8", 2 * n, _HEAD.size)
+    return UserState(newest, forgotten_at, acted[:n], acted[n:]), _HEAD.size + 16 * n
+
+
+def read_visits(raw: bytes, at: int, n: int) -> tuple[list[QueuedVisit], int]:
+    """n visits that were written as `QueuedVisit.packed`, without contents, and where they end."""
+    visits: list[QueuedVisit] = []
+    for _ in range(n):
+        timestamp, content_hash, length = _VISIT.unpack_from(raw, at)
+        at += _VISIT.size + length
+        visits.append(QueuedVisit(timestamp, raw[at - length : at].decode(), content_hash, b""))
+    return visits, at
+
+
+def _read_2(raw: bytes) -> UserState:
+    state, at = _read_head(raw)
     (n_queues,) = _SHORT.unpack_from(raw, at)
     at += _SHORT.size
-    queues: dict[str, list[QueuedVisit]] = {}
+    for _ in range(n_queues):
+        scenario, at = _read_text(raw, at)
+        (n_visits,) = _SHORT.unpack_from(raw, at)
+        state.queues[scenario], at = read_visits(raw, at + _SHORT.size, n_visits)
+    for queue in state.queues.values():
+        for place, visit in enumerate(queue):
+            (length,) = _LENGTH.unpack_from(raw, at)
+            at += _LENGTH.size + length
+            if length:
+                queue[place] = msgspec.structs.replace(visit, content=raw[at - length : at])
+    _check_end(raw, at)
+    return state
+
+
+def _read_1(raw: bytes) -> UserState:
+    state, at = _read_head(raw)
+    (n_queues,) = _SHORT.unpack_from(raw, at)
+    at += _SHORT.size
     for _ in range(n_queues):
         scenario, at = _read_text(raw, at)
         (n_visits,) = _SHORT.unpack_from(raw, at)
         at += _SHORT.size
         queue: list[QueuedVisit] = []
         for _ in range(n_visits):
-            (timestamp,) = _LONG.unpack_from(raw, at)
-            request_id, at = _read_text(raw, at + _LONG.size)
-            content_hash, length = _TAIL.unpack_from(raw, at)
-            at += _TAIL.size
-            queue.append(QueuedVisit(timestamp, request_id, raw[at : at + length], content_hash))
-            at += length
-        queues[scenario] = queue
+            (timestamp,) = struct.unpack_from("<q", raw, at)
+            request_id, at = _read_text(raw, at + 8)
+            _, length = struct.unpack_from("<QI", raw, at)
+            at += 12 + length
+            queue.append(QueuedVisit.of(timestamp, request_id, pack_content(*_content_1(raw[at - length : at]))))
+        state.queues[scenario] = queue
+    _check_end(raw, at)
+    return state
+
+
+def _content_1(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    n, c = struct.unpack_from("<HH", content)
+    items = np.frombuffer(content, "<i8", n, 4).copy()
+    table = np.frombuffer(content, "<i8", c, 4 + 8 * n)
+    return items, table[np.frombuffer(content, "<u2", n, 4 + 8 * (n + c))]
+
+
+_READERS = {1: _read_1, 2: _read_2}
+
+
+def _check_end(raw: bytes, at: int) -> None:
     if at != len(raw):
         raise ValueError(f"{at} bytes are described, and there are {len(raw)}")
-    return UserState(newest, forgotten_at, acted[:n], acted[n:], queues)
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode()
-    return _SHORT.pack(len(raw)) + raw
 
 
 def _read_text(raw: bytes, at: int) -> tuple[str, int]:

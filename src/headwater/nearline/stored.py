@@ -1,0 +1,245 @@
+"""How states and candidates lie in a store, so that a visit writes itself and what follows from it, and nothing else.
+
+=================== ======================================= =====================================================
+namespace           key                                     value
+=================== ======================================= =====================================================
+nearline            user key, scenario                      that scenario's candidates (`candidates.decode`)
+nearline-scenario   scenario                                empty: it has been seen, and readers ask for it
+nearline-state      user key                                the state without contents (`state.decode`)
+nearline-visit      user key, xxh3 of scenario, request id  the content of a queued visit
+nearline-position   name of a stream                        how far it has read
+nearline-mark       see `FORGOTTEN`                         changed where states were changed beside the stream
+=================== ======================================= =====================================================
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import xxhash
+
+from headwater.errors import TornValue
+from headwater.nearline import operator
+from headwater.nearline.policy import Policy
+from headwater.nearline.state import QueuedVisit, UserState, decode, encode
+from headwater.store.base import Put, Store, key_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+CANDIDATES = "nearline"
+SCENARIOS = "nearline-scenario"
+STATES = "nearline-state"
+VISITS = "nearline-visit"
+POSITIONS = "nearline-position"
+MARKS = "nearline-mark"
+
+FORGOTTEN = b"forgotten"
+"""The mark that `forget` changes. A stream that finds it changed lets go of the states that it has in memory."""
+
+_VISIT_BYTES = 300
+"""About what a queued visit takes in memory beside its content."""
+
+
+def candidates_key(user_key: int, scenario: str) -> bytes:
+    """Key of one scenario's candidates of one user in `CANDIDATES`."""
+    return key_bytes(user_key) + scenario.encode()
+
+
+def visit_key(user_key: int, scenario: str, request_id: str) -> bytes:
+    """Key of a queued visit's content in `VISITS`: a user's are neighbours."""
+    name = f"{scenario}\0{request_id}".encode()
+    return key_bytes(user_key) + xxhash.xxh3_64_digest(name)
+
+
+def seen_scenarios(store: Store) -> list[str]:
+    """The scenarios that have had candidates of any user, by name."""
+    return [key.decode() for key, _ in store.scan(SCENARIOS)]
+
+
+class States:
+    """Users' states, in memory as far as they fit, and read from the store where they do not.
+
+    Parameters
+    ----------
+    store : Store
+    memory_bytes : int
+        About how much may be held; the users who were seen longest ago are let go first.
+    """
+
+    def __init__(self, store: Store, memory_bytes: int) -> None:
+        self._store = store
+        self._memory_bytes = memory_bytes
+        self._held: dict[int, UserState] = {}
+        self._sizes: dict[int, int] = {}
+        self._size = 0
+        self.torn = 0
+        """Stored values that failed their checksum, or did not fit their state, and were left out."""
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes are held."""
+        return self._size
+
+    def take(self, users: Iterable[int]) -> tuple[dict[int, UserState], dict[int, UserState]]:
+        """Users' states, to be changed, and what the store has of each, to compare them with afterwards."""
+        states: dict[int, UserState] = {}
+        stored: dict[int, UserState] = {}
+        missing: list[int] = []
+        for user in users:
+            state = self._held.pop(user, None)
+            if state is None:
+                missing.append(user)
+            else:
+                self._size -= self._sizes.pop(user)
+                states[user], stored[user] = state, state.copy()
+        if missing:
+            self._read(missing, states, stored)
+        return states, stored
+
+    def hold(self, states: Mapping[int, UserState]) -> None:
+        """Take back states, as the store has them now."""
+        for user, state in states.items():
+            size = _VISIT_BYTES * 2 + 16 * len(state.acted_items)
+            for queue in state.queues.values():
+                for visit in queue:
+                    size += len(visit.content) + _VISIT_BYTES
+            self._held[user], self._sizes[user] = state, size
+            self._size += size
+        while self._size > self._memory_bytes and self._held:
+            user = next(iter(self._held))
+            del self._held[user]
+            self._size -= self._sizes.pop(user)
+
+    def drop(self) -> None:
+        """Let go of all: the next `take` reads the store."""
+        self._held.clear()
+        self._sizes.clear()
+        self._size = 0
+
+    def _read(self, users: Sequence[int], states: dict[int, UserState], stored: dict[int, UserState]) -> None:
+        raws = self._values(STATES, [key_bytes(user) for user in users])
+        wanted: list[tuple[list[QueuedVisit], int]] = []
+        keys: list[bytes] = []
+        for user, raw in zip(users, raws, strict=True):
+            state = UserState() if raw is None else decode(raw)
+            states[user] = state
+            for scenario, queue in state.queues.items():
+                for place, visit in enumerate(queue):
+                    if not visit.content:
+                        wanted.append((queue, place))
+                        keys.append(visit_key(user, scenario, visit.request_id))
+            # A state of version 1 has its contents with it: the store has none of them by themselves.
+            is_whole = raw is not None and raw[2] == 1
+            stored[user] = UserState(-1, -1) if is_whole else state.copy()
+        for (queue, place), content in zip(wanted, self._values(VISITS, keys), strict=True):
+            if content is None or xxhash.xxh3_64_intdigest(content) != queue[place].content_hash:
+                self._count_torn(f"the content of visit {queue[place].request_id!r} is not there or is another's")
+            else:
+                queue[place] = msgspec.structs.replace(queue[place], content=content)
+        for user in users:
+            for scenario, queue in states[user].queues.items():
+                queue[:] = [visit for visit in queue if visit.content]
+                if scenario in stored[user].queues:
+                    # Those with content are the same objects on both sides, which makes comparing them cheap.
+                    by_id = {visit.request_id: visit for visit in queue}
+                    old = stored[user].queues[scenario]
+                    old[:] = [by_id.get(visit.request_id, visit) for visit in old]
+            operator.drop_empty_queues(states[user])
+
+    def _values(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        try:
+            return self._store.get_many(namespace, keys)
+        except TornValue:
+            return [self._value(namespace, key) for key in keys]
+
+    def _value(self, namespace: str, key: bytes) -> bytes | None:
+        try:
+            return self._store.get_many(namespace, [key])[0]
+        except TornValue as error:
+            if namespace == VISITS:  # counted where its visit is found to have none
+                logger.error("%s", error)
+            else:
+                self._count_torn(str(error))
+            return None
+
+    def _count_torn(self, what: str) -> None:
+        # It costs one user a visit, or the queues; the stream and all other users go on.
+        self.torn += 1
+        logger.error("a part of a state is lost: %s", what)
+
+
+def writes(
+    stored: Mapping[int, UserState], states: Mapping[int, UserState], policy: Policy, seen: set[str]
+) -> list[Put]:
+    """What makes a store that holds the states `stored` hold `states`, and the candidates that follow from them.
+
+    Nothing where nothing changed: the writes are a function of the states alone, so that any batches of one log end
+    in the same store. `seen` are the scenarios that the store knows of; new ones are added to it.
+    """
+    ranked: list[tuple[int, str]] = []
+    queues: list[tuple[str, Sequence[QueuedVisit], NDArray[np.int64]]] = []
+    heads: list[Put] = []
+    contents: list[Put] = []
+    gone: list[Put] = []
+    for user in sorted(states):
+        old, new = stored[user], states[user]
+        acts_differ = old.acted_items is not new.acted_items and not np.array_equal(old.acted_items, new.acted_items)
+        is_changed = acts_differ or old.newest != new.newest or old.forgotten_at != new.forgotten_at
+        is_changed = is_changed or (
+            old.acted_times is not new.acted_times and not np.array_equal(old.acted_times, new.acted_times)
+        )
+        for scenario, queue in new.queues.items():
+            old_queue = old.queues.get(scenario, [])
+            if queue != old_queue:
+                is_changed = True
+                contents += _content_writes(user, scenario, old_queue, queue)
+            elif not acts_differ:
+                continue
+            ranked.append((user, scenario))
+            queues.append((scenario, queue, new.acted_items))
+        for scenario in old.queues.keys() - new.queues.keys():
+            is_changed = True
+            contents += _content_writes(user, scenario, old.queues[scenario], [])
+            gone.append(Put(CANDIDATES, candidates_key(user, scenario), None))
+        if is_changed:
+            heads.append(Put(STATES, key_bytes(user), encode(new, with_contents=False)))
+    found = operator.stored_candidates(queues, policy)
+    answers = [
+        Put(CANDIDATES, candidates_key(user, scenario), value, ttl=policy.max_age_seconds)
+        for (user, scenario), value in zip(ranked, found, strict=True)
+    ]
+    names = sorted({scenario for _, scenario in ranked} - seen)
+    seen.update(names)
+    return [*answers, *gone, *heads, *contents, *(Put(SCENARIOS, name.encode(), b"") for name in names)]
+
+
+def forget_writes(user_key: int, state: UserState | None, at: int) -> list[Put]:
+    """What takes a user's records up to time `at` out of a store that holds `state`, contents apart."""
+    kept = UserState() if state is None else state.copy()
+    operator.forget_until(kept, at)
+    puts = [Put(STATES, key_bytes(user_key), encode(kept, with_contents=False))]
+    if state is None:
+        return puts
+    for scenario, queue in state.queues.items():
+        puts += _content_writes(user_key, scenario, queue, kept.queues.get(scenario, []))
+        puts.append(Put(CANDIDATES, candidates_key(user_key, scenario), None))
+    return puts
+
+
+def _content_writes(user: int, scenario: str, old: Sequence[QueuedVisit], new: Sequence[QueuedVisit]) -> list[Put]:
+    before = {visit.request_id: visit.content_hash for visit in old}
+    fresh = [visit for visit in new if before.pop(visit.request_id, None) != visit.content_hash]
+    return [
+        *(Put(VISITS, visit_key(user, scenario, visit.request_id), visit.content) for visit in fresh),
+        *(Put(VISITS, visit_key(user, scenario, request_id), None) for request_id in before),
+    ]
