@@ -12,6 +12,7 @@ from reference import Found, content_hash, reference
 
 from headwater.errors import ArtefactError
 from headwater.nearline import operator
+from headwater.nearline.arrow import decode_batch, to_batch
 from headwater.nearline.candidates import NearlineCandidates, combine
 from headwater.nearline.candidates import decode as decode_candidates
 from headwater.nearline.columns import RecordColumns
@@ -307,6 +308,15 @@ def test_states_of_many_users_at_once_are_those_of_each_alone(records: list[Reco
     operator.take_in(states, RecordColumns.of(of_users), policy)
     for user, state in states.items():
         assert encode(state) == operator.apply_all(None, of_users[user::3], policy)
+
+
+def test_columns_that_lie_in_arrows_memory_are_taken_in_as_they_are() -> None:
+    records: list[Record] = [visit("a", 100, [(5, 1), (6, 2)]), visit("b", 200, [(7, 1)])]
+    columns = decode_batch(to_batch(records), appended=200).columns
+    assert not columns.items.flags.writeable
+    states = {7: UserState()}
+    operator.take_in(states, columns, Policy())
+    assert encode(states[7]) == operator.apply_all(None, records, Policy())
 
 
 # -- several scenarios together

@@ -14,10 +14,9 @@ from headwater.data.vocabulary import key_of
 from headwater.demo.processes import running
 from headwater.home import Home
 from headwater.nearline.candidates import decode
-from headwater.nearline.local import CANDIDATES
+from headwater.nearline.stored import CANDIDATES, candidates_key
 from headwater.service.messages import Answer, AnsweredItem
 from headwater.show import print_answer
-from headwater.store.base import key_bytes
 from headwater.store.lmdb import LmdbStore
 
 PAGE = 8
@@ -92,7 +91,7 @@ def _await_stream(store: LmdbStore, user: int | str, request_id: str, played: Pl
     """Wait until the stream has put the visit's items into the store, and say how long that took."""
     start = time.perf_counter()
     while time.perf_counter() - start < STREAM_SECONDS:
-        (stored,) = store.get_many(CANDIDATES, [key_bytes(key_of(user))])
+        (stored,) = store.get_many(CANDIDATES, [candidates_key(key_of(user), "mini_detail")])
         if stored is not None and request_id in decode(stored).request_ids:
             elapsed = (time.perf_counter() - start) * 1000
             played.stream_ms.append(elapsed)

@@ -76,7 +76,11 @@ def _table_size(n):
 # -- packing
 
 
-@compiled("void(i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], u1[::1], i8[::1])")
+_KEYS = numba.types.Array(numba.int64, 1, "C", readonly=True)  # Arrow's memory must not be written to
+_PLACES = numba.int64[::1]
+
+
+@compiled(numba.void(_KEYS, _KEYS, _PLACES, _PLACES, _PLACES, numba.uint8[::1], _PLACES))
 def pack(items, categories, starts, stops, truncations, out, ends):
     """Eq. 4 for v lists: repeated items go, then the list is cut, then written to `out` as a content.
 
