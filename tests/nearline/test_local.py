@@ -179,11 +179,14 @@ def test_malformed_records_become_dead_letters_with_place_and_reason_and_the_str
         b"\xff\xfe\n",
         encode_line(good).replace(b"0.5", b"NaN"),
         b'{"type":"visit","user":1}\n',
-        b"x" * (2 * MAX_LINE) + b"\n",
+        b"x" * (50 << 20) + b"\n",
         ahead,
+        visit(1, "empty", NOW, []),
+        visit(1, "long", NOW, list(range(10_000))),
+        visit(1, "negative", -5, [6]),
         visit(1, "s", NOW, [7], "unheard of"),
     ]
-    write(log / "1.jsonl", [*bad, good, visit(1, "h", NOW, [8], "homepage")])
+    write(log / "1.jsonl", [*bad, good, visit(1, "h", NOW, [8], "homepage"), visit(1, "twice", NOW + 1, [9, 9, 5])])
     stream = Stream(DirectorySource(log), store, Policy(truncate_other=0))
     drain(stream)
     letters = list(dead_letters(store))
@@ -198,15 +201,18 @@ def test_malformed_records_become_dead_letters_with_place_and_reason_and_the_str
         "request_id",
         str(MAX_LINE),
         "ahead|after",
+        "$.items",
+        "$.items",
+        "$.timestamp",
         "unheard of",
     ]
     assert len(reasons) == len(expected)
     for reason, part in zip(reasons, expected, strict=True):
         assert any(word in reason for word in part.split("|")), reason
     assert letters[0].raw == b"not json\n"
-    assert (letters[5].length, len(letters[5].raw)) == (2 * MAX_LINE + 1, KEPT_BYTES)
-    assert stored(store, 1) == [5]
-    assert (stream.status().records, stream.status().dead_letters) == (2, len(bad))
+    assert (letters[5].length, len(letters[5].raw)) == ((50 << 20) + 1, KEPT_BYTES)
+    assert stored(store, 1) == [9, 5]
+    assert (stream.status().records, stream.status().dead_letters) == (3, len(bad))
 
 
 def test_a_torn_state_costs_one_user_the_queue_and_nobody_else(log: Path, store: LmdbStore) -> None:

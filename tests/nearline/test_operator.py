@@ -310,6 +310,18 @@ def test_states_of_many_users_at_once_are_those_of_each_alone(records: list[Reco
         assert encode(state) == operator.apply_all(None, of_users[user::3], policy)
 
 
+@given(RECORDS, POLICIES, TIMES, st.integers(0, 25))
+def test_states_as_of_a_time_are_those_of_the_records_up_to_it(
+    records: list[Record], policy: Policy, at: int, cut: int
+) -> None:
+    parts = [RecordColumns.of(records[cut:]), RecordColumns.of(records[:cut])]
+    kept = [record for record in records if record.timestamp <= at]
+    states = operator.as_of(parts, at, policy)
+    assert {user: encode(state) for user, state in states.items()} == (
+        {7: operator.apply_all(None, kept, policy)} if kept else {}
+    )
+
+
 def test_columns_that_lie_in_arrows_memory_are_taken_in_as_they_are() -> None:
     records: list[Record] = [visit("a", 100, [(5, 1), (6, 2)]), visit("b", 200, [(7, 1)])]
     columns = decode_batch(to_batch(records), appended=200).columns

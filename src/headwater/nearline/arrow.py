@@ -91,12 +91,14 @@ def decode_batch(batch: pa.RecordBatch, *, appended: float) -> Decoded:
     taken = batch.column("appended").fill_null(appended).to_numpy(zero_copy_only=False)
 
     lengths, is_visit = np.diff(offsets), behaviours == VISIT
-    finite_before = np.concatenate([[0], np.cumsum(~np.isfinite(scores))])
-    bad_scores = np.diff(finite_before[score_offsets]) > 0
+    bad_scores = np.zeros(n, np.bool_)
+    if not np.isfinite(scores.sum()):  # one of them is not, or the sum is too large: look at each
+        bad_before = np.concatenate([[0], np.cumsum(~np.isfinite(scores))])
+        bad_scores = np.diff(bad_before[score_offsets]) > 0
     n_categories = np.diff(category_offsets)
     id_lengths = np.array([-1 if name is None else len(name) for name in request_ids], np.int64)
     name_lengths = np.append(np.array([len(name) for name in scenario_names], np.int64), -1)[scenarios]
-    nulls = np.diff(np.concatenate([[0], np.cumsum(_null_items(batch))])[offsets]) > 0
+    nulls = _have_null_items(batch, offsets)
     checks: list[tuple[NDArray[np.bool_], str]] = [
         (behaviours < VISIT, f"behaviour is none of {', '.join(BEHAVIOURS)}"),
         (is_visit & (scenarios == NO_SCENARIO), "a visit needs a scenario"),
@@ -278,11 +280,12 @@ def _lists(batch: pa.RecordBatch, name: str, null: float) -> tuple[NDArray[np.in
     return offsets - offsets[0], values.to_numpy(zero_copy_only=False)
 
 
-def _null_items(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+def _have_null_items(batch: pa.RecordBatch, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
     values = batch.column("items").flatten()
     if not values.null_count:
-        return np.zeros(len(values), np.bool_)
-    return pc.is_null(values).to_numpy(zero_copy_only=False)
+        return np.zeros(batch.num_rows, np.bool_)
+    nulls_before = np.concatenate([[0], np.cumsum(pc.is_null(values).to_numpy(zero_copy_only=False))])
+    return np.diff(nulls_before[offsets]) > 0
 
 
 def _aligned(

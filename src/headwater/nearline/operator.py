@@ -12,6 +12,7 @@ the greatest of a total order: the newest time, the newest act on each item, the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -139,6 +140,21 @@ def take_in(states: Mapping[int, UserState], columns: RecordColumns, policy: Pol
         bound(states[user], policy)
 
 
+def as_of(parts: Iterable[RecordColumns], at: int, policy: Policy) -> dict[int, UserState]:
+    """Users' states after all records up to time `at`, Unix seconds, in whatever parts and order they come.
+
+    What the paper's batch mode (table 2) has: with `at` the last midnight, it serves yesterday's rankings all day. Also
+    what a backfill begins with. `stored.writes` turns the states into what a store holds.
+    """
+    states: dict[int, UserState] = {}
+    for part in parts:
+        kept = part.take(np.flatnonzero(part.timestamps <= at))
+        for user in set(kept.users.tolist()):
+            states.setdefault(user, UserState())
+        take_in(states, kept, policy)
+    return states
+
+
 def bound(state: UserState, policy: Policy) -> None:
     """Drop what is too old or too much."""
     _drop_until(state, state.newest - policy.max_age_seconds - 1)
@@ -182,7 +198,8 @@ def rank(queues: Sequence[tuple[Sequence[QueuedVisit], NDArray[np.int64]]], poli
     """The candidates of each queue, a list of visits newest first, without the user's acted items (ascending)."""
     ranked: list[Ranked] = []
     for at in range(0, len(queues), _QUEUES_AT_ONCE):
-        ranked += _rank(queues[at : at + _QUEUES_AT_ONCE], policy)
+        items, times, ranks, sizes = _rank(queues[at : at + _QUEUES_AT_ONCE], policy)
+        ranked += [Ranked(items[n, :size], times[n, :size], ranks[n, :size]) for n, size in enumerate(sizes.tolist())]
     return ranked
 
 
@@ -191,11 +208,18 @@ def stored_candidates(
 ) -> list[bytes]:
     """The bytes to store for each (scenario, its queue, the user's acted items), see `candidates.decode`."""
     strategy, alpha, beta = _STRATEGIES[policy.strategy], policy.alpha, policy.beta
-    ranked = rank([(queue, acted) for _, queue, acted in queues], policy)
-    return [
-        encode_candidates(strategy, alpha, beta, scenario, queue, *of_queue)
-        for (scenario, queue, _), of_queue in zip(queues, ranked, strict=True)
-    ]
+    found: list[bytes] = []
+    for at in range(0, len(queues), _QUEUES_AT_ONCE):
+        chunk = queues[at : at + _QUEUES_AT_ONCE]
+        items, times, ranks, sizes = _rank([(queue, acted) for _, queue, acted in chunk], policy)
+        is_wide = ((items < 0) | (items >= 1 << 32)).any(axis=1).tolist()
+        narrow, times, ranks = items.astype("<u4"), times.astype("u1"), ranks.astype("<u2")
+        for n, ((scenario, queue, _), size) in enumerate(zip(chunk, sizes.tolist(), strict=True)):
+            own = items[n, :size] if is_wide[n] else narrow[n, :size]
+            found.append(
+                encode_candidates(strategy, alpha, beta, scenario, queue, own, times[n, :size], ranks[n, :size])
+            )
+    return found
 
 
 # -- taking records in
@@ -246,21 +270,25 @@ def _keep_acts(state: UserState, kept: NDArray[np.intp]) -> None:
 # -- scoring
 
 
-def _rank(queues: Sequence[tuple[Sequence[QueuedVisit], NDArray[np.int64]]], policy: Policy) -> list[Ranked]:
+def _rank(
+    queues: Sequence[tuple[Sequence[QueuedVisit], NDArray[np.int64]]], policy: Policy
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(q, k) items, time indices and ranks, 0 beyond the (q,) sizes."""
     visits = [visit for queue, _ in queues for visit in queue]
     contents = [visit.content for visit in visits]
     strategy = _STRATEGIES[policy.strategy]
-    hashes = [visit.content_hash for visit in visits] if strategy != SCORE else [0] * len(visits)
-    n = len(queues)
-    items = np.empty((n, policy.k), np.int64)
-    times, ranks, sizes = np.empty_like(items), np.empty_like(items), np.empty(n, np.int64)
+    hashes = np.zeros(len(visits), np.uint64)
+    if strategy != SCORE:
+        hashes[:] = [visit.content_hash for visit in visits]
+    items = np.zeros((len(queues), policy.k), np.int64)
+    times, ranks, sizes = np.zeros_like(items), np.zeros_like(items), np.zeros(len(queues), np.int64)
     kernels.best(
         np.frombuffer(bytearray().join(contents), np.uint8) if visits else np.zeros(0, np.uint8),
-        np.cumsum([0, *map(len, contents)], dtype=np.int64)[:-1].copy(),
-        np.array(hashes, np.uint64),
-        np.cumsum([0, *(len(queue) for queue, _ in queues)], dtype=np.int64),
+        np.array([0, *accumulate(map(len, contents))], np.int64)[:-1].copy(),
+        hashes,
+        np.array([0, *accumulate(len(queue) for queue, _ in queues)], np.int64),
         np.concatenate([np.zeros(0, np.int64), *(acted for _, acted in queues)]),
-        np.cumsum([0, *(len(acted) for _, acted in queues)], dtype=np.int64),
+        np.array([0, *accumulate(len(acted) for _, acted in queues)], np.int64),
         strategy,
         policy.alpha,
         policy.beta,
@@ -271,4 +299,4 @@ def _rank(queues: Sequence[tuple[Sequence[QueuedVisit], NDArray[np.int64]]], pol
         ranks,
         sizes,
     )
-    return [Ranked(items[at, :size], times[at, :size], ranks[at, :size]) for at, size in enumerate(sizes.tolist())]
+    return items, times, ranks, sizes

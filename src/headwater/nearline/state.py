@@ -55,28 +55,26 @@ class QueuedVisit(msgspec.Struct, frozen=True, gc=False):
         xxh3-64 of `content`.
     content : bytes
         Items and categories, see `kernels`; empty where it is kept elsewhere.
+    packed : bytes
+        What a state and its candidates say of the visit, beside its content.
     """
 
     timestamp: int
     request_id: str
     content_hash: int
     content: bytes
+    packed: bytes
 
     @classmethod
     def of(cls, timestamp: int, request_id: str, content: bytes) -> QueuedVisit:
         """A visit with its content."""
-        return cls(timestamp, request_id, xxhash.xxh3_64_intdigest(content), content)
+        content_hash, name = xxhash.xxh3_64_intdigest(content), request_id.encode()
+        return cls(timestamp, request_id, content_hash, content, _VISIT.pack(timestamp, content_hash, len(name)) + name)
 
     @property
     def order(self) -> tuple[int, str, int]:
         """Visits of one queue in ascending order of this are oldest first."""
         return self.timestamp, self.request_id, self.content_hash
-
-    @property
-    def packed(self) -> bytes:
-        """What a state and its candidates say of the visit, beside its content."""
-        name = self.request_id.encode()
-        return _VISIT.pack(self.timestamp, self.content_hash, len(name)) + name
 
 
 @dataclass(slots=True)
@@ -194,8 +192,9 @@ def read_visits(raw: bytes, at: int, n: int) -> tuple[list[QueuedVisit], int]:
     visits: list[QueuedVisit] = []
     for _ in range(n):
         timestamp, content_hash, length = _VISIT.unpack_from(raw, at)
-        at += _VISIT.size + length
-        visits.append(QueuedVisit(timestamp, raw[at - length : at].decode(), content_hash, b""))
+        packed = raw[at : at + _VISIT.size + length]
+        at += len(packed)
+        visits.append(QueuedVisit(timestamp, packed[_VISIT.size :].decode(), content_hash, b"", packed))
     return visits, at
 
 

@@ -43,8 +43,8 @@ MARKS = "nearline-mark"
 FORGOTTEN = b"forgotten"
 """The mark that `forget` changes. A stream that finds it changed lets go of the states that it has in memory."""
 
-_VISIT_BYTES = 300
-"""About what a queued visit takes in memory beside its content."""
+_VISIT_BYTES, _USER_BYTES = 400, 600
+"""About what a queued visit takes in memory beside its content, and a user beside visits."""
 
 
 def candidates_key(user_key: int, scenario: str) -> bytes:
@@ -54,8 +54,7 @@ def candidates_key(user_key: int, scenario: str) -> bytes:
 
 def visit_key(user_key: int, scenario: str, request_id: str) -> bytes:
     """Key of a queued visit's content in `VISITS`: a user's are neighbours."""
-    name = f"{scenario}\0{request_id}".encode()
-    return key_bytes(user_key) + xxhash.xxh3_64_digest(name)
+    return key_bytes(user_key) + _digest(scenario, request_id)
 
 
 def seen_scenarios(store: Store) -> list[str]:
@@ -109,10 +108,10 @@ class States:
     def hold(self, states: Mapping[int, UserState]) -> None:
         """Take back states, as the store has them now."""
         for user, state in states.items():
-            size = _VISIT_BYTES * 2 + 16 * len(state.acted_items)
+            # A queue's lists are about as long as its newest one: measuring each would take longer than it is worth.
+            size = _USER_BYTES + 16 * len(state.acted_items)
             for queue in state.queues.values():
-                for visit in queue:
-                    size += len(visit.content) + _VISIT_BYTES
+                size += len(queue) * (len(queue[0].content) + _VISIT_BYTES)
             self._held[user], self._sizes[user] = state, size
             self._size += size
         while self._size > self._memory_bytes and self._held:
@@ -186,39 +185,36 @@ def writes(
     Nothing where nothing changed: the writes are a function of the states alone, so that any batches of one log end
     in the same store. `seen` are the scenarios that the store knows of; new ones are added to it.
     """
-    ranked: list[tuple[int, str]] = []
+    ranked: list[bytes] = []
     queues: list[tuple[str, Sequence[QueuedVisit], NDArray[np.int64]]] = []
     heads: list[Put] = []
     contents: list[Put] = []
     gone: list[Put] = []
     for user in sorted(states):
         old, new = stored[user], states[user]
-        acts_differ = old.acted_items is not new.acted_items and not np.array_equal(old.acted_items, new.acted_items)
-        is_changed = acts_differ or old.newest != new.newest or old.forgotten_at != new.forgotten_at
-        is_changed = is_changed or (
-            old.acted_times is not new.acted_times and not np.array_equal(old.acted_times, new.acted_times)
-        )
+        key = key_bytes(user)
+        acts_differ = _differ(old.acted_items, new.acted_items)
+        is_changed = acts_differ or _differ(old.acted_times, new.acted_times)
+        is_changed = is_changed or old.newest != new.newest or old.forgotten_at != new.forgotten_at
         for scenario, queue in new.queues.items():
             old_queue = old.queues.get(scenario, [])
             if queue != old_queue:
                 is_changed = True
-                contents += _content_writes(user, scenario, old_queue, queue)
+                contents += _content_writes(key, scenario, old_queue, queue)
             elif not acts_differ:
                 continue
-            ranked.append((user, scenario))
+            ranked.append(key + scenario.encode())
             queues.append((scenario, queue, new.acted_items))
         for scenario in old.queues.keys() - new.queues.keys():
             is_changed = True
-            contents += _content_writes(user, scenario, old.queues[scenario], [])
-            gone.append(Put(CANDIDATES, candidates_key(user, scenario), None))
+            contents += _content_writes(key, scenario, old.queues[scenario], [])
+            gone.append(Put(CANDIDATES, key + scenario.encode(), None))
         if is_changed:
-            heads.append(Put(STATES, key_bytes(user), encode(new, with_contents=False)))
+            heads.append(Put(STATES, key, encode(new, with_contents=False)))
+    ttl = policy.max_age_seconds
     found = operator.stored_candidates(queues, policy)
-    answers = [
-        Put(CANDIDATES, candidates_key(user, scenario), value, ttl=policy.max_age_seconds)
-        for (user, scenario), value in zip(ranked, found, strict=True)
-    ]
-    names = sorted({scenario for _, scenario in ranked} - seen)
+    answers = [Put(CANDIDATES, key, value, ttl) for key, value in zip(ranked, found, strict=True)]
+    names = sorted({scenario for scenario, _, _ in queues} - seen)
     seen.update(names)
     return [*answers, *gone, *heads, *contents, *(Put(SCENARIOS, name.encode(), b"") for name in names)]
 
@@ -227,19 +223,33 @@ def forget_writes(user_key: int, state: UserState | None, at: int) -> list[Put]:
     """What takes a user's records up to time `at` out of a store that holds `state`, contents apart."""
     kept = UserState() if state is None else state.copy()
     operator.forget_until(kept, at)
-    puts = [Put(STATES, key_bytes(user_key), encode(kept, with_contents=False))]
+    key = key_bytes(user_key)
+    puts = [Put(STATES, key, encode(kept, with_contents=False))]
     if state is None:
         return puts
     for scenario, queue in state.queues.items():
-        puts += _content_writes(user_key, scenario, queue, kept.queues.get(scenario, []))
-        puts.append(Put(CANDIDATES, candidates_key(user_key, scenario), None))
+        puts += _content_writes(key, scenario, queue, kept.queues.get(scenario, []))
+        puts.append(Put(CANDIDATES, key + scenario.encode(), None))
     return puts
 
 
-def _content_writes(user: int, scenario: str, old: Sequence[QueuedVisit], new: Sequence[QueuedVisit]) -> list[Put]:
-    before = {visit.request_id: visit.content_hash for visit in old}
-    fresh = [visit for visit in new if before.pop(visit.request_id, None) != visit.content_hash]
+def _content_writes(key: bytes, scenario: str, old: Sequence[QueuedVisit], new: Sequence[QueuedVisit]) -> list[Put]:
+    fresh, lost = new[:1], old[max(len(new) - 1, 0) :]
+    if new[1:] != old[: max(len(new) - 1, 0)] or any(visit.request_id == new[0].request_id for visit in lost if new):
+        # More has happened than that a newest visit came, and perhaps pushed the oldest out.
+        before = {visit.request_id: visit for visit in old}
+        after = {visit.request_id: visit for visit in new}
+        fresh = [visit for name, visit in after.items() if name not in before or before[name] != visit]
+        lost = [visit for name, visit in before.items() if name not in after]
     return [
-        *(Put(VISITS, visit_key(user, scenario, visit.request_id), visit.content) for visit in fresh),
-        *(Put(VISITS, visit_key(user, scenario, request_id), None) for request_id in before),
+        *(Put(VISITS, key + _digest(scenario, visit.request_id), visit.content) for visit in fresh),
+        *(Put(VISITS, key + _digest(scenario, visit.request_id), None) for visit in lost),
     ]
+
+
+def _differ(old: NDArray[np.int64], new: NDArray[np.int64]) -> bool:
+    return old is not new and not np.array_equal(old, new)
+
+
+def _digest(scenario: str, request_id: str) -> bytes:
+    return xxhash.xxh3_64_digest(f"{scenario}\0{request_id}".encode())
