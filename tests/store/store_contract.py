@@ -1,11 +1,26 @@
-"""What every Store must do. A subclass gives the fixtures `store`, `another`, `elapse` and `tear`."""
+"""What every Store must do. A subclass gives the fixtures `store`, `another`, `elapse`, `edit` and `opening`."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 
 import pytest
 
 from headwater.errors import StoreError, TornValue
 from headwater.store import Put, Store
+from headwater.store.base import MAX_VALUE
+
+Edit = Callable[[str, bytes, Callable[[bytes], bytes]], None]
+
+IMPORTS = "import sys; from headwater.store import LmdbStore, Put, RedisStore\n"
+
+
+def flipped(raw: bytes, at: int) -> bytes:
+    """The same bytes, one of them altered."""
+    return raw[:at] + bytes([raw[at] ^ 0x10]) + raw[at + 1 :]
 
 
 class StoreContract:
@@ -15,8 +30,10 @@ class StoreContract:
         Two openings of the same data, as two processes have them.
     elapse : callable
         Lets that many seconds go by for the store.
-    tear : callable
-        Damages the stored value of (namespace, key) behind the store's back.
+    edit : callable
+        Changes the stored bytes of (namespace, key) behind the store's back.
+    opening : str
+        The Python expression that opens the same data in another process.
     """
 
     def test_a_value_is_read_as_written_and_none_where_there_is_none(self, store: Store) -> None:
@@ -54,6 +71,19 @@ class StoreContract:
         key, value = bytes(range(256)), bytes(range(256)) * 4_096
         store.put_many([Put("a", key, value)])
         assert store.get_many("a", [key]) == [value]
+
+    def test_a_value_that_is_too_large_is_refused_and_nothing_is_written(self, store: Store) -> None:
+        with pytest.raises(StoreError, match=r"b'y'.*'a'.*allows"):
+            store.put_many([Put("a", b"x", b"1"), Put("a", b"y", bytes(MAX_VALUE + 1))])
+        assert store.get_many("a", [b"x", b"y"]) == [None, None]
+
+    def test_a_batch_of_thousands_is_written_and_replaced(self, store: Store) -> None:
+        keys = [(index * 7_919 % 10_007).to_bytes(4, "big") for index in range(5_000)]
+        assert store.put_many([Put("a", key, key * 100, offset=1) for key in keys]) == 5_000
+        assert store.get_many("a", keys) == [key * 100 for key in keys]
+        again = [Put("a", key, b"new", offset=1 + at % 2) for at, key in enumerate(keys)]
+        assert store.put_many(again) == 2_500
+        assert store.get_many("a", keys[:2]) == [keys[0] * 100, b"new"]
 
     # -- scan
 
@@ -156,9 +186,9 @@ class StoreContract:
 
     # -- damage
 
-    def test_a_torn_value_is_named_and_never_served(self, store: Store, tear: Callable[[str, bytes], None]) -> None:
+    def test_a_torn_value_is_named_and_never_served(self, store: Store, edit: Edit) -> None:
         store.put_many([Put("a", b"x", b"value" * 100), Put("a", b"y", b"fine")])
-        tear("a", b"x")
+        edit("a", b"x", lambda raw: raw[: len(raw) // 2])
         for read in (
             lambda: store.get_many("a", [b"y", b"x"]),
             lambda: list(store.scan("a")),
@@ -175,13 +205,97 @@ class StoreContract:
         assert store.get_many("a", [b"x", b"y", b"z"]) == [None, b"3", None]
         assert store.put_many([Put("a", b"x", b"4", offset=1)]) == 1, "the offset went with the key"
 
-    def test_a_torn_value_is_replaced_or_deleted(self, store: Store, tear: Callable[[str, bytes], None]) -> None:
+    def test_a_torn_value_is_replaced_or_deleted(self, store: Store, edit: Edit) -> None:
         for key in (b"x", b"y", b"z"):
             store.put_many([Put("a", key, b"value" * 100, offset=9)])
-            tear("a", key)
+            edit("a", key, lambda raw: raw[: len(raw) // 2])
         assert store.put_many([Put("a", b"x", b"new"), Put("a", b"y", b"new", offset=1)]) == 2
         assert store.delete_many("a", [b"z"]) == 1
         assert list(store.scan("a")) == [(b"x", b"new"), (b"y", b"new")]
+
+    @pytest.mark.parametrize("at", [0, 2, 3, 4, 12, 20, 27, 28, -1])
+    def test_one_changed_byte_anywhere_in_a_stored_value_is_noticed(self, store: Store, edit: Edit, at: int) -> None:
+        store.put_many([Put("a", b"x", b"value" * 100, offset=3)])
+        edit("a", b"x", lambda raw: flipped(raw, at % len(raw)))
+        with pytest.raises(TornValue, match=r"b'x'.*'a'"):
+            store.get_many("a", [b"x"])
+
+    def test_a_value_that_another_program_wrote_is_refused(self, store: Store, edit: Edit) -> None:
+        store.put_many([Put("a", b"x", b"1")])
+        edit("a", b"x", lambda _: b"written by something that knows no envelope")
+        with pytest.raises(StoreError, match="not written by Headwater"):
+            store.get_many("a", [b"x"])
+
+    def test_a_value_of_a_later_envelope_version_is_refused_by_name(self, store: Store, edit: Edit) -> None:
+        store.put_many([Put("a", b"x", b"1")])
+        edit("a", b"x", lambda raw: raw[:2] + b"\x02" + raw[3:])
+        with pytest.raises(StoreError, match="version 2"):
+            store.get_many("a", [b"x"])
+
+    # -- several processes, some of them killed
+
+    def test_updates_of_several_processes_lose_nothing(self, store: Store, opening: str) -> None:
+        code = (
+            f"{IMPORTS}store = {opening}\n"
+            "for _ in range(100): store.update('a', b'n', lambda value: b'%d' % (int(value or 0) + 1))\n"
+        )
+        processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+        for _ in range(100):
+            store.update("a", b"n", lambda value: b"%d" % (int(value or 0) + 1))
+        assert [process.wait() for process in processes] == [0, 0]
+        assert store.get_many("a", [b"n"]) == [b"300"]
+
+    def test_readers_of_several_processes_see_each_write_whole(self, store: Store, opening: str) -> None:
+        code = (
+            f"{IMPORTS}store = {opening}\n"
+            "print('reading', flush=True)\n"
+            "while True:\n"
+            "    values = store.get_many('a', [b'x', b'y', b'z'])\n"
+            "    assert len(set(values)) == 1, values\n"
+            "    if values[0] == b'stop': break\n"
+        )
+        readers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        for reader in readers:
+            assert reader.stdout
+            assert reader.stdout.readline() == "reading\n"
+        for at in range(200):
+            store.put_many([Put("a", key, b"%d" % at * 1_000) for key in (b"x", b"y", b"z")])
+        store.put_many([Put("a", key, b"stop") for key in (b"x", b"y", b"z")])
+        assert [reader.wait() for reader in readers] == [0] * 4
+        for reader in readers:
+            assert reader.stdout
+            reader.stdout.close()
+
+    def test_a_writer_killed_at_any_moment_tears_nothing_and_loses_nothing_acknowledged(
+        self, store: Store, opening: str
+    ) -> None:
+        code = (
+            f"{IMPORTS}store, n = {opening}, int(sys.argv[1])\n"
+            "while True:\n"
+            "    value = b'%d' % n * 3_000\n"
+            "    store.put_many([Put('a', b'%d' % key, value) for key in range(5)])\n"
+            "    store.put_many([Put('log', b'%08d' % n, value)])\n"
+            "    print(n, flush=True)\n"
+            "    n += 1\n"
+        )
+        acknowledged = 0
+        for round_ in range(5):
+            command = [sys.executable, "-c", code, str(acknowledged + 1)]
+            writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert writer.stdout
+            writer.stdout.readline()
+            time.sleep(0.01 + 0.017 * round_)
+            os.kill(writer.pid, signal.SIGKILL)
+            seen = [int(line) for line in writer.stdout if line.endswith("\n")]
+            writer.wait()
+            writer.stdout.close()
+            acknowledged = max(seen, default=acknowledged + 1)
+            values = {value for _, value in store.scan("a")}
+            assert len(values) == 1, "the five keys of one put_many are of one round"
+            log = [int(key) for key, _ in store.scan("log")]
+            assert log == list(range(1, len(log) + 1))
+            assert len(log) >= acknowledged
+            acknowledged = len(log)
 
     def test_a_closed_store_says_so(self, store: Store) -> None:
         store.close()

@@ -5,11 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import lmdb
 import pytest
 from store_contract import StoreContract
 
@@ -86,11 +84,12 @@ class TestLmdb(StoreContract):
         return clock.elapse
 
     @pytest.fixture
-    def tear(self, tmp_path: Path) -> Callable[[str, bytes], None]:
-        def tear(namespace: str, key: bytes) -> None:
-            edit_raw(tmp_path / "store", namespace, key, lambda raw: raw[: len(raw) // 2])
+    def edit(self, tmp_path: Path) -> Callable[[str, bytes, Callable[[bytes], bytes]], None]:
+        return lambda namespace, key, change: edit_raw(tmp_path / "store", namespace, key, change)
 
-        return tear
+    @pytest.fixture
+    def opening(self, tmp_path: Path) -> str:
+        return f"LmdbStore({str(tmp_path / 'store')!r}, map_size=1 << 16)"
 
 
 def edit_raw(path: Path, namespace: str, key: bytes, change: Callable[[bytes], bytes]) -> None:
@@ -103,35 +102,45 @@ def edit_raw(path: Path, namespace: str, key: bytes, change: Callable[[bytes], b
     subprocess.run([sys.executable, "-c", code + write, str(path)], input=change(done.stdout), check=True)
 
 
-def test_a_value_that_another_program_wrote_is_refused(store: LmdbStore, tmp_path: Path) -> None:
-    store.put_many([Put("a", b"x", b"1")])
-    edit_raw(tmp_path / "store", "a", b"x", lambda _: b"written by something that knows no envelope")
-    with pytest.raises(StoreError, match="not written by Headwater"):
-        store.get_many("a", [b"x"])
+def keys_on_disk(path: Path) -> list[bytes]:
+    code = "import lmdb, sys\nwith lmdb.open(sys.argv[1], map_size=1 << 28) as env, env.begin() as txn:\n"
+    code += "    sys.stdout.buffer.write(b','.join(key for key, _ in txn.cursor()))\n"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=True)
+    return done.stdout.split(b",")
 
 
-def test_a_value_of_a_later_envelope_version_is_refused(store: LmdbStore, tmp_path: Path) -> None:
-    store.put_many([Put("a", b"x", b"1")])
-    edit_raw(tmp_path / "store", "a", b"x", lambda raw: raw[:2] + b"\x02" + raw[3:])
-    with pytest.raises(StoreError, match="version 2"):
-        store.get_many("a", [b"x"])
-
-
-def test_an_expired_value_frees_its_space_with_the_next_write_after_it_was_met(
+def test_the_space_of_an_expired_value_comes_back_although_nobody_reads_it(
     store: LmdbStore, clock: Clock, tmp_path: Path
 ) -> None:
-    store.put_many([Put("a", b"x", b"1", ttl=10), Put("a", b"y", b"1", ttl=10)])
-    clock.elapse(11)
-    assert list(store.scan("a")) == []
-    store.put_many([Put("b", b"z", b"1")])
-    store.close()
-    with lmdb.open(str(tmp_path / "store")) as env, env.begin() as txn:
-        assert [key for key, _ in txn.cursor()] == [b"b\0z"]
+    store.put_many([Put("a", b"x", b"1", ttl=10), Put("a", b"y", b"1", ttl=10_000), Put("a", b"z", b"1")])
+    clock.elapse(601)
+    store.put_many([Put("b", b"w", b"1")])
+    assert keys_on_disk(tmp_path / "store") == [b"a\0y", b"a\0z", b"b\0w"]
 
 
-def test_a_value_renewed_after_it_was_met_expired_stays(store: LmdbStore, clock: Clock) -> None:
+def test_of_thousands_of_values_that_expire_together_each_write_removes_a_few(
+    store: LmdbStore, clock: Clock, tmp_path: Path
+) -> None:
+    store.put_many([Put("a", b"%04d" % at, b"1", ttl=10) for at in range(1_000)])
+    clock.elapse(601)
+    left = [1_000]
+    while left[-1]:
+        store.put_many([Put("b", b"w", b"1")])
+        left.append(len(keys_on_disk(tmp_path / "store")) - 1)
+        assert 0 < left[-2] - left[-1] <= 64
+    assert store.get_many("b", [b"w"]) == [b"1"]
+
+
+def test_values_go_as_fast_as_they_come(store: LmdbStore, clock: Clock, tmp_path: Path) -> None:
+    for round_ in range(20):
+        store.put_many([Put("a", b"%02d-%03d" % (round_, at), b"1", ttl=10) for at in range(200)])
+        clock.elapse(601)
+    assert len(keys_on_disk(tmp_path / "store")) <= 3 * 200
+
+
+def test_a_value_renewed_after_it_expired_stays(store: LmdbStore, clock: Clock) -> None:
     store.put_many([Put("a", b"x", b"1", ttl=10)])
-    clock.elapse(11)
+    clock.elapse(601)
     assert store.get_many("a", [b"x"]) == [None]
     store.put_many([Put("a", b"x", b"2")])
     store.put_many([Put("b", b"y", b"3")])
@@ -169,50 +178,52 @@ def test_a_map_that_another_process_grew_is_adopted(store: LmdbStore, tmp_path: 
     assert store.put_many([Put("b", b"x", b"2")]) == 1
 
 
-def test_updates_of_several_processes_lose_nothing(store: LmdbStore, tmp_path: Path) -> None:
+def test_the_pages_of_a_reader_that_was_killed_are_used_again(store: LmdbStore, tmp_path: Path) -> None:
     code = (
-        "import sys; from headwater.store import LmdbStore; store = LmdbStore(sys.argv[1], map_size=1 << 16)\n"
-        "for _ in range(100): store.update('a', b'n', lambda value: b'%d' % (int(value or 0) + 1))\n"
+        "import lmdb, sys, time\n"
+        "env = lmdb.open(sys.argv[1], map_size=1 << 28, max_readers=512); txn = env.begin(); txn.get(b'a')\n"
+        "print('reads', flush=True); time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "store")]
-    processes = [subprocess.Popen(command) for _ in range(3)]
-    for _ in range(100):
-        store.update("a", b"n", lambda value: b"%d" % (int(value or 0) + 1))
-    assert [process.wait() for process in processes] == [0, 0, 0]
-    assert store.get_many("a", [b"n"]) == [b"400"]
+
+    def write(times: int) -> int:
+        for at in range(times):
+            store.put_many([Put("a", b"x", bytes([at % 256]) * 40_000)])
+        return (tmp_path / "store" / "data.mdb").stat().st_size
+
+    before = write(10)
+    reader = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+    assert reader.stdout
+    assert reader.stdout.readline() == "reads\n"
+    held = write(100)
+    assert held > before + 100 * 40_000, "while it lives, all that was written since stays"
+    os.kill(reader.pid, signal.SIGKILL)
+    reader.wait()
+    reader.stdout.close()
+    write(256)
+    assert write(300) < held + 256 * 45_000, "of the last 300 writes, none made the file longer"
+    assert write(300) == write(1)
 
 
-def test_a_writer_killed_at_any_moment_tears_nothing_and_loses_nothing_acknowledged(
-    store: LmdbStore, tmp_path: Path
-) -> None:
+def test_a_disk_without_room_is_said_and_nothing_of_the_call_is_applied(tmp_path: Path) -> None:
     code = (
-        "import sys; from headwater.store import LmdbStore, Put; store = LmdbStore(sys.argv[1], map_size=1 << 16)\n"
-        "n = int(sys.argv[2])\n"
-        "while True:\n"
-        "    value = b'%d' % n * 3_000\n"
-        "    store.put_many([Put('a', b'%d' % key, value) for key in range(5)])\n"
-        "    store.put_many([Put('log', b'%08d' % n, value)])\n"
-        "    print(n, flush=True)\n"
-        "    n += 1\n"
+        "import resource, sys\n"
+        "from headwater.errors import StoreFull\n"
+        "from headwater.store import LmdbStore, Put\n"
+        "store = LmdbStore(sys.argv[1], map_size=1 << 16)\n"
+        "limit = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limit[1]))\n"
+        "try:\n"
+        "    for at in range(1_000):\n"
+        "        store.put_many([Put('a', b'%04d-%d' % (at, half), bytes(5_000)) for half in (0, 1)])\n"
+        "except StoreFull as error: print(error)\n"
+        "keys = [key for key, _ in store.scan('a')]\n"
+        "assert keys == [b'%04d-%d' % (each, half) for each in range(at) for half in (0, 1)] and at > 10\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, limit)\n"
+        "assert store.put_many([Put('b', b'x', bytes(3_000_000))]) == 1\n"
     )
-    acknowledged = 0
-    for round_ in range(5):
-        command = [sys.executable, "-c", code, str(tmp_path / "store"), str(acknowledged + 1)]
-        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert writer.stdout
-        writer.stdout.readline()
-        time.sleep(0.01 + 0.017 * round_)
-        os.kill(writer.pid, signal.SIGKILL)
-        seen = [int(line) for line in writer.stdout if line.endswith("\n")]
-        writer.wait()
-        writer.stdout.close()
-        acknowledged = max(seen, default=acknowledged + 1)
-        values = {value for _, value in store.scan("a")}
-        assert len(values) == 1, "the five keys of one put_many are of one round"
-        log = [int(key) for key, _ in store.scan("log")]
-        assert log == list(range(1, len(log) + 1))
-        assert len(log) >= acknowledged
-        acknowledged = len(log)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "store")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing was written; make room on the disk" in done.stdout
 
 
 def test_a_store_opened_before_a_fork_is_refused_in_the_child(store: LmdbStore) -> None:

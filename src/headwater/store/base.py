@@ -6,6 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headwater.errors import StoreError
+
+MAX_ADDRESS = 511
+"""Bytes of a namespace, a NUL and a key together: what LMDB takes, asked of every store."""
+
+MAX_VALUE = 64 << 20
+"""Bytes of a value. What is larger belongs into a file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Put:
@@ -17,7 +25,7 @@ class Put:
         Keys of different namespaces never meet. Not empty, without a NUL character.
     key : bytes
     value : bytes or None
-        None removes the key, with its expiry and offset, whatever they are.
+        At most `MAX_VALUE` bytes. None removes the key, with its expiry and offset, whatever they are.
     ttl : float or None
         Seconds, above 0, until the value is gone; None keeps it.
     offset : int or None
@@ -38,8 +46,25 @@ def key_bytes(key: int) -> bytes:
     return (key + (1 << 63)).to_bytes(8, "big")
 
 
+def address(namespace: str, key: bytes) -> bytes:
+    """Where a store keeps a key: the namespace, a NUL, the key. Raises `StoreError` where it may not be."""
+    if not namespace or "\0" in namespace:
+        raise StoreError(f"a namespace is a text without NUL that is not empty, not {namespace!r}")
+    place = namespace.encode() + b"\0" + key
+    if len(place) > MAX_ADDRESS:
+        raise StoreError(
+            f"key {key[:32]!r}… of namespace {namespace!r} takes {len(place)} bytes with its namespace; "
+            f"a store allows {MAX_ADDRESS}. Store a hash of the key instead."
+        )
+    return place
+
+
 class Store(Protocol):
     """Keyed bytes. One call of a writing method is one atomic step: all of it is seen, or none.
+
+    Methods raise `StoreAway` where the store cannot be reached, `StoreFull` where it has no room, and `StoreError`
+    for a key or a value that does not fit; a writing method has written nothing then. (After `StoreAway` it may
+    have: the answer was lost. Writing again is the cure, and offsets make it harmless.)
 
     A `change` passed to `update` or `update_many` must be a pure function of the values it is given: it may
     be called again, and it must not call the store.

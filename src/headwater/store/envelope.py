@@ -29,7 +29,8 @@ _HAS_EXPIRY = 1
 _HAS_OFFSET = 2
 _HEADER = struct.Struct("<2sBBdq")
 _CHECKSUM = struct.Struct("<Q")
-_PAYLOAD_AT = _HEADER.size + _CHECKSUM.size
+_PAYLOAD_AT = HEADER_BYTES = _HEADER.size + _CHECKSUM.size
+"""Bytes before the payload; with the checksum among them, they tell one value from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,39 @@ def unseal(raw: bytes | memoryview) -> Envelope:
     if checksum != _checksum(header, payload):
         raise TornValue("the checksum does not fit: the value is torn or altered")
     return Envelope(payload, expires if flags & _HAS_EXPIRY else None, offset if flags & _HAS_OFFSET else None)
+
+
+def claims_offset(raw: bytes | memoryview | None) -> bool:
+    """Whether stored bytes, or their first `HEADER_BYTES`, say that a log offset counts; a torn value may lie."""
+    return raw is not None and len(raw) >= _PAYLOAD_AT and bool(raw[3] & _HAS_OFFSET)
+
+
+def offset_in(raw: bytes | memoryview | None, now: float) -> int | None:
+    """The log offset that a write over these stored bytes must pass; None where none counts.
+
+    None counts of a value that has expired at `now` (Unix seconds) or is torn, and so can only be replaced. A value
+    without an offset is not read further than its header: to replace a large value costs no checksum of it.
+    """
+    if raw is None or not claims_offset(raw):
+        return None
+    try:
+        envelope = unseal(raw)
+    except TornValue:
+        return None
+    return None if envelope.is_expired(now) else envelope.offset
+
+
+def is_expired(raw: bytes | memoryview, now: float) -> bool:
+    """Whether these stored bytes are a value that is gone at `now` (Unix seconds); a torn one is not."""
+    if len(raw) < _PAYLOAD_AT or not raw[3] & _HAS_EXPIRY:
+        return False
+    _, _, _, expires, _ = _HEADER.unpack(raw[: _HEADER.size])
+    if expires > now:
+        return False
+    try:
+        return unseal(raw).is_expired(now)
+    except TornValue:
+        return False
 
 
 def _checksum(header: bytes, payload: bytes) -> int:

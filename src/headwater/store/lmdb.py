@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -11,14 +12,19 @@ from typing import TypeVar
 
 import lmdb
 
-from headwater.errors import StoreError, TornValue
-from headwater.store.base import Put
-from headwater.store.envelope import Envelope, seal, unseal
+from headwater.errors import StoreError, StoreFull, TornValue
+from headwater.store.base import Put, address
+from headwater.store.envelope import Envelope, is_expired, unseal
+from headwater.store.staging import stage
 
 _Result = TypeVar("_Result")
 
+_NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+
 _MAX_READERS = 512
-_MAX_NOTED = 10_000
+_READER_CHECK_WRITES = 256
+_SWEEP_ENTRIES = 64
+_SWEEP_SECONDS = 600.0
 _SCAN_ENTRIES = 1_000
 _SCAN_BYTES = 8 << 20
 
@@ -28,8 +34,12 @@ class LmdbStore:
 
     Every writing call is one transaction that is on the disk (fsync) when the call returns: neither kill -9 nor
     a power cut loses it, and readers see all of it or nothing. Writers of all processes take turns; readers never
-    wait. An expired value reads as None at once; its space is freed by this process's next write after
-    a read or a scan came across it.
+    wait. An expired value reads as None at once. Its space comes back bit by bit: each writing call looks at two stored
+    values for each one it writes, at least at 64, and removes the expired ones; once it has gone round, the next
+    round begins ten minutes after this one did.
+
+    A reader that was killed holds the pages that it saw; writers look for such readers every 256 writes, and before
+    the map grows.
 
     Parameters
     ----------
@@ -58,22 +68,23 @@ class LmdbStore:
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"cannot open a store in {self._path}: {error}") from error
         self._map_size: int = self._env.info()["map_size"]
-        self._max_key: int = self._env.max_key_size()
         self._owner = os.getpid()
         self._turn = threading.Condition()
         self._active = 0
         self._is_resizing = False
-        self._noted: set[bytes] = set()
+        self._writes = 0
+        self._swept: bytes | None = None
+        self._sweep_began = float("-inf")
 
     # -- the seam
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `Store.get_many`. One read transaction: the values are of one moment."""
-        addresses = [self._address(namespace, key) for key in keys]
+        addresses = [address(namespace, key) for key in keys]
 
         def read(txn: lmdb.Transaction) -> list[bytes | None]:
             now = self._clock()
-            return [self._living(txn, address, now) for address in addresses]
+            return [self._living(txn, place, now) for place in addresses]
 
         return self._run(read, write=False)
 
@@ -90,18 +101,14 @@ class LmdbStore:
         ttl: float | None = None,
     ) -> bytes | None:
         """See `Store.update`."""
-        address = self._address(namespace, key)
+        updated: list[bytes | None] = []
 
-        def write(txn: lmdb.Transaction) -> bytes | None:
-            now = self._clock()
-            value = change(self._living(txn, address, now))
-            if value is None:
-                txn.delete(address)
-            else:
-                self._put(txn, address, Put(namespace, key, value, ttl), now)
-            return value
+        def write(values: list[bytes | None]) -> list[Put]:
+            updated[:] = [change(values[0])]
+            return [Put(namespace, key, updated[0], ttl)]
 
-        return self._run(write, write=True)
+        self.update_many([(namespace, key)], write)
+        return updated[0]
 
     def update_many(
         self,
@@ -109,25 +116,34 @@ class LmdbStore:
         change: Callable[[list[bytes | None]], Sequence[Put]],
     ) -> int:
         """See `Store.update_many`."""
-        addresses = [self._address(namespace, key) for namespace, key in keys]
+        addresses = [address(namespace, key) for namespace, key in keys]
 
         def write(txn: lmdb.Transaction) -> int:
             now = self._clock()
-            puts = change([self._living(txn, address, now) for address in addresses])
-            return sum(self._put(txn, self._address(put.namespace, put.key), put, now) for put in puts)
+            puts = change([self._living(txn, place, now) for place in addresses])
+            staged, effective = stage(puts, txn.get, now, seals_expiry=True)
+            for place, (value, _) in staged.items():
+                if value is None:
+                    txn.delete(place)
+            with txn.cursor() as cursor:
+                # In the order of their addresses: neighbours share pages, and each is then written once.
+                cursor.putmulti([(place, value) for place, (value, _) in staged.items() if value is not None])
+            self._sweep(txn, now, max(_SWEEP_ENTRIES, 2 * len(staged)))
+            return effective
 
         return self._run(write, write=True)
 
     def delete_many(self, namespace: str, keys: Sequence[bytes]) -> int:
         """See `Store.delete_many`."""
-        addresses = [self._address(namespace, key) for key in keys]
+        addresses = [address(namespace, key) for key in keys]
 
         def write(txn: lmdb.Transaction) -> int:
             now = self._clock()
             living = 0
-            for address in addresses:
-                envelope = _peek(txn, address)
-                living += txn.delete(address) and not (envelope is not None and envelope.is_expired(now))
+            for place in addresses:
+                raw = txn.get(place)
+                living += raw is not None and not is_expired(raw, now)
+                txn.delete(place)
             return living
 
         return self._run(write, write=True)
@@ -136,7 +152,7 @@ class LmdbStore:
         """See `Store.scan`. Each page of at most 1,000 entries or 8 MiB is a snapshot; no transaction stays open
         between pages, so that a slow reader keeps no old pages alive.
         """
-        prefix = self._address(namespace, b"")
+        prefix = address(namespace, b"")
         after: bytes | None = None
         while True:
             page, after = self._run(lambda txn, after=after: self._page(txn, prefix, after), write=False)
@@ -150,52 +166,22 @@ class LmdbStore:
 
     # -- values
 
-    def _address(self, namespace: str, key: bytes) -> bytes:
-        if not namespace or "\0" in namespace:
-            raise StoreError(f"a namespace is a text without NUL that is not empty, not {namespace!r}")
-        address = namespace.encode() + b"\0" + key
-        if len(address) > self._max_key:
-            raise StoreError(
-                f"key {key[:32]!r}… of namespace {namespace!r} takes {len(address)} bytes with its namespace; "
-                f"LMDB allows {self._max_key}. Store a hash of the key instead."
-            )
-        return address
-
-    def _living(self, txn: lmdb.Transaction, address: bytes, now: float) -> bytes | None:
-        raw = txn.get(address)
+    def _living(self, txn: lmdb.Transaction, place: bytes, now: float) -> bytes | None:
+        raw = txn.get(place)
         if raw is None:
             return None
-        envelope = self._opened(address, raw)
-        if envelope.is_expired(now):
-            self._note(address)
-            return None
-        return envelope.payload
+        envelope = self._opened(place, raw)
+        return None if envelope.is_expired(now) else envelope.payload
 
-    def _opened(self, address: bytes, raw: bytes | memoryview) -> Envelope:
+    def _opened(self, place: bytes, raw: bytes | memoryview) -> Envelope:
         try:
             return unseal(raw)
         except TornValue as error:
-            namespace, _, key = address.partition(b"\0")
+            namespace, _, key = place.partition(b"\0")
             raise TornValue(
                 f"{self._path}: key {key!r} of namespace {namespace.decode()!r}: {error}. "
                 "Delete the key, or put a new value there."
             ) from error
-
-    def _put(self, txn: lmdb.Transaction, address: bytes, put: Put, now: float) -> bool:
-        if put.ttl is not None and not put.ttl > 0:
-            raise ValueError(f"ttl must be above 0 seconds, not {put.ttl}")
-        if put.value is None:
-            return txn.delete(address)
-        stored = _peek(txn, address)
-        offset = put.offset
-        if stored is not None and stored.offset is not None and not stored.is_expired(now):
-            if offset is None:
-                offset = stored.offset
-            elif offset <= stored.offset:
-                return False
-        expires = None if put.ttl is None else now + put.ttl
-        txn.put(address, seal(put.value, expires=expires, offset=offset))
-        return True
 
     def _page(
         self, txn: lmdb.Transaction, prefix: bytes, after: bytes | None
@@ -207,33 +193,38 @@ class LmdbStore:
         with txn.cursor() as cursor:
             found = cursor.set_range(prefix if after is None else after + b"\0")
             while found:
-                address, raw = bytes(cursor.key()), cursor.value()
-                if not address.startswith(prefix):
+                place, raw = bytes(cursor.key()), cursor.value()
+                if not place.startswith(prefix):
                     break
-                envelope = self._opened(address, raw)
-                if envelope.is_expired(now):
-                    self._note(address)
-                else:
-                    page.append((address[len(prefix) :], envelope.payload))
+                envelope = self._opened(place, raw)
+                if not envelope.is_expired(now):
+                    page.append((place[len(prefix) :], envelope.payload))
                 seen, size = seen + 1, size + len(raw)
                 if seen == _SCAN_ENTRIES or size >= _SCAN_BYTES:
-                    return page, address
+                    return page, place
                 found = cursor.next()
         return page, None
 
-    # -- expired values: reads note them, the next write removes them
-
-    def _note(self, address: bytes) -> None:
-        if len(self._noted) < _MAX_NOTED:
-            self._noted.add(address)
-
-    def _remove_noted(self, txn: lmdb.Transaction) -> None:
-        noted, self._noted = self._noted, set()
-        now = self._clock()
-        for address in noted:
-            envelope = _peek(txn, address)
-            if envelope is not None and envelope.is_expired(now):
-                txn.delete(address)
+    def _sweep(self, txn: lmdb.Transaction, now: float, entries: int) -> None:
+        """Remove the expired ones among the next `entries` values, in the order of addresses."""
+        if self._swept is None:
+            if 0 <= now - self._sweep_began < _SWEEP_SECONDS:
+                return
+            self._sweep_began, self._swept = now, b""
+        expired: list[bytes] = []
+        with txn.cursor() as cursor:
+            found = cursor.set_range(self._swept + b"\0")
+            for _ in range(entries):
+                if not found:
+                    break
+                place = self._swept = bytes(cursor.key())
+                if is_expired(cursor.value(), now):
+                    expired.append(place)
+                found = cursor.next()
+        if not found:
+            self._swept = None
+        for place in expired:
+            txn.delete(place)
 
     # -- transactions and the size of the map
 
@@ -244,21 +235,31 @@ class LmdbStore:
         while True:
             map_size = self._enter()
             try:
+                if write:
+                    self._look_for_dead_readers()
                 with self._env.begin(write=write, buffers=True) as txn:
-                    if write and self._noted:
-                        self._remove_noted(txn)
                     return work(txn)
             except lmdb.MapFullError:
                 wanted = 2 * map_size
             except lmdb.MapResizedError:
                 wanted = 0  # another process has grown it: adopt its size
             except lmdb.Error as error:
-                raise StoreError(
-                    f"{self._path}: {error}. Check that the store is open and that its disk has room."
-                ) from error
+                raise self._failure(error) from error
             finally:
                 self._leave()
             self._resize(map_size, wanted)
+
+    def _failure(self, error: lmdb.Error) -> StoreError:
+        if isinstance(error, lmdb.DiskError) or any(text in str(error) for text in _NO_ROOM):
+            return StoreFull(f"{self._path}: {error}. Nothing was written; make room on the disk and write again.")
+        if isinstance(error, lmdb.ReadersFullError):
+            return StoreError(f"{self._path}: {_MAX_READERS} threads read it already: {error}. Read from fewer.")
+        return StoreError(f"{self._path}: {error}. Check that the store is open and that its disk has room.")
+
+    def _look_for_dead_readers(self) -> None:
+        self._writes += 1
+        if self._writes % _READER_CHECK_WRITES == 0:
+            self._env.reader_check()
 
     def _enter(self) -> int:
         with self._turn:
@@ -286,7 +287,8 @@ class LmdbStore:
             try:
                 while self._active:
                     self._turn.wait()
-                self._env.reader_check()  # pages that only a dead reader holds are room, too
+                if wanted and self._env.reader_check():
+                    return  # pages that only dead readers held are room, too
                 self._env.set_mapsize(wanted)
                 self._map_size = self._env.info()["map_size"]
             except lmdb.Error as error:
@@ -294,14 +296,3 @@ class LmdbStore:
             finally:
                 self._is_resizing = False
                 self._turn.notify_all()
-
-
-def _peek(txn: lmdb.Transaction, address: bytes) -> Envelope | None:
-    """The envelope at an address; None where there is none or it is torn, and so can only be replaced."""
-    raw = txn.get(address)
-    if raw is None:
-        return None
-    try:
-        return unseal(raw)
-    except TornValue:
-        return None

@@ -1,0 +1,72 @@
+"""What a list of writes comes to, before any of it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from headwater.errors import StoreError
+from headwater.store.base import MAX_VALUE, Put, address
+from headwater.store.envelope import offset_in, seal
+
+Staged = dict[bytes, tuple[bytes | None, float | None]]
+"""Address -> the sealed value, None to remove it, and the seconds it has to live."""
+
+
+def stage(
+    puts: Sequence[Put],
+    stored: Callable[[bytes], bytes | memoryview | None],
+    now: float,
+    *,
+    seals_expiry: bool,
+) -> tuple[Staged, int]:
+    """The writes that take effect, in the order of their addresses, and how many puts they come from.
+
+    Parameters
+    ----------
+    puts : sequence of Put
+        In order: of two puts to one key the later one wins, and it meets the offset of the earlier one.
+    stored : callable
+        Address -> the bytes stored there, None where there are none. An expired value may still be there.
+    now : float
+        Unix seconds.
+    seals_expiry : bool
+        Whether the envelope carries the expiry; a store with an expiry of its own does without.
+
+    Raises
+    ------
+    StoreError
+        A key or a value is too large.
+    ValueError
+        A ttl is not above 0.
+    """
+    staged: Staged = {}
+    effective = 0
+    for put in puts:
+        place = address(put.namespace, put.key)
+        check(put)
+        there = staged[place][0] if place in staged else stored(place)
+        if put.value is None:
+            effective += there is not None
+            staged[place] = (None, None)
+            continue
+        offset, kept = put.offset, offset_in(there, now)
+        if kept is not None:
+            if offset is None:
+                offset = kept
+            elif offset <= kept:
+                continue
+        expires = now + put.ttl if seals_expiry and put.ttl is not None else None
+        staged[place] = seal(put.value, expires=expires, offset=offset), put.ttl
+        effective += 1
+    return dict(sorted(staged.items())), effective
+
+
+def check(put: Put) -> None:
+    """Raise where a put can be written to no store: see `stage`."""
+    if put.ttl is not None and not put.ttl > 0:
+        raise ValueError(f"ttl must be above 0 seconds, not {put.ttl}")
+    if put.value is not None and len(put.value) > MAX_VALUE:
+        raise StoreError(
+            f"the value of key {put.key[:32]!r} of namespace {put.namespace!r} has {len(put.value)} bytes; a store "
+            f"allows {MAX_VALUE}. Put it into a file, or split it."
+        )

@@ -1,0 +1,32 @@
+"""A place is a folder or the URL of a server."""
+
+from pathlib import Path
+
+import pytest
+from redis_server import RedisServer
+
+from headwater.errors import StoreError
+from headwater.store import LmdbStore, Put, RedisStore, open_store
+
+
+def test_a_path_is_a_folder(tmp_path: Path) -> None:
+    for place in (tmp_path / "a", str(tmp_path / "b")):
+        store = open_store(place)
+        assert isinstance(store, LmdbStore)
+        store.close()
+
+
+def test_a_url_is_a_server_and_its_prefix_keeps_stores_apart(redis_server: RedisServer) -> None:
+    plain, shop, shop_again = (open_store(redis_server.url + more) for more in ("", "&prefix=shop", "&prefix=shop"))
+    assert isinstance(shop, RedisStore)
+    shop.put_many([Put("a", b"x", b"1")])
+    assert shop_again.get_many("a", [b"x"]) == [b"1"]
+    assert plain.get_many("a", [b"x"]) == [None]
+    for store in (plain, shop, shop_again):
+        store.close()
+
+
+@pytest.mark.parametrize("place", ["http://localhost", "memcached://localhost:1", "redis://host:port"])
+def test_another_url_is_refused(place: str) -> None:
+    with pytest.raises(StoreError, match="URL"):
+        open_store(place)
