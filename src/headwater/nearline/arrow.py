@@ -4,6 +4,7 @@ What JSON Lines say in text, batches of this schema say in columns that are used
 is a folder of Arrow IPC stream files, `*.arrows`; `ArrowRankLog` writes one, `to_batch` and `to_records` convert.
 """
 
+# pyright: basic
 from __future__ import annotations
 
 import os
@@ -13,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater.data.schema import BEHAVIOURS, LATEST_TIME
 from headwater.errors import SchemaError, StoreError
@@ -31,6 +32,7 @@ from headwater.nearline.ranklog import (
     encode_line,
     too_far_ahead,
 )
+from headwater.nearline.sources.base import Block
 from headwater.nearline.state import NO_CATEGORY
 
 if TYPE_CHECKING:
@@ -135,6 +137,18 @@ def decode_batch(batch: pa.RecordBatch, *, appended: float) -> Decoded:
         categories=_aligned(offsets, category_offsets, categories),
     )
     return Decoded(columns.take(rows), rows, sorted(reasons.items()))
+
+
+def decode_block(block: Block) -> Decoded:
+    """Read a batch as a source gave it, see `decode_batch`."""
+    return decode_batch(block.rows, appended=block.appended)
+
+
+def row_as_json(block: Block, row: int | None) -> bytes:
+    """What a dead letter keeps of a row; of a whole batch, its schema."""
+    if row is None:
+        return str(block.rows.schema).encode()
+    return msgspec.json.encode(block.rows.slice(row, 1).to_pylist()[0])
 
 
 def to_batch(records: Sequence[Record]) -> pa.RecordBatch:
@@ -284,7 +298,7 @@ def _have_null_items(batch: pa.RecordBatch, offsets: NDArray[np.int64]) -> NDArr
     values = batch.column("items").flatten()
     if not values.null_count:
         return np.zeros(batch.num_rows, np.bool_)
-    nulls_before = np.concatenate([[0], np.cumsum(pc.is_null(values).to_numpy(zero_copy_only=False))])
+    nulls_before = np.concatenate([[0], np.cumsum(values.is_null().to_numpy(zero_copy_only=False))])
     return np.diff(nulls_before[offsets]) > 0
 
 

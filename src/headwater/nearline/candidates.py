@@ -232,5 +232,5 @@ def _decode_body(raw: bytes) -> NearlineCandidates:
         request_ids=tuple(visit.request_id for visit in queue),
         timestamps=np.array([visit.timestamp for visit in queue], np.int64),
         content_hashes=np.array([visit.content_hash for visit in queue], np.uint64),
-        time_indices=np.arange(v),
+        time_indices=np.arange(v, dtype=np.int64),
     )

@@ -50,11 +50,9 @@ class DeadLetter(msgspec.Struct, frozen=True):
     @classmethod
     def of_row(cls, block: Block, row: int | None, reason: str) -> DeadLetter:
         """A row of an Arrow batch, or None for all of them, with the reason why it was refused."""
-        if row is None:
-            raw = str(block.rows.schema).encode()
-        else:
-            raw = msgspec.json.encode(block.rows.slice(row, 1).to_pylist()[0], enc_hook=str)
-        return cls(block.part, block.offset, block.length, reason, raw[:KEPT_BYTES], row)
+        from headwater.nearline.arrow import row_as_json  # pyarrow, which a log of JSON does not need
+
+        return cls(block.part, block.offset, block.length, reason, row_as_json(block, row)[:KEPT_BYTES], row)
 
 
 def to_put(letter: DeadLetter) -> Put:

@@ -9,6 +9,7 @@ first; n places of their categories among the c; zeros up to a multiple of 8. Co
 are aligned, and are read through views of 1, 2, 4 and 8 bytes of one buffer.
 """
 
+# pyright: basic
 from __future__ import annotations
 
 from collections.abc import Callable

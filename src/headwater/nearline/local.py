@@ -279,10 +279,10 @@ class Stream:
         return [part for part in parts if len(part)], letters
 
     def _read(self, block: Block, policy: Policy) -> tuple[list[RecordColumns], list[tuple[int | None, str]]]:
-        from headwater.nearline.arrow import decode_batch  # pyarrow, which a log of JSON does not need
+        from headwater.nearline.arrow import decode_block  # pyarrow, which a log of JSON does not need
 
         try:
-            decoded = decode_batch(block.rows, appended=block.appended)
+            decoded = decode_block(block)
         except SchemaError as error:
             return [], [(None, str(error))]
         kept, unknown = self._own(decoded, policy)

@@ -113,8 +113,10 @@ def take_in(states: Mapping[int, UserState], columns: RecordColumns, policy: Pol
     ):
         contents[row] = content
     acts: dict[int, list[tuple[int, int]]] = {}
+    user: int
+    users: list[int] = columns.users.tolist()
     for user, timestamp, behaviour, scenario, request_id, start, content in zip(
-        columns.users.tolist(),
+        users,
         columns.timestamps.tolist(),
         columns.behaviours.tolist(),
         columns.scenarios.tolist(),
@@ -136,7 +138,7 @@ def take_in(states: Mapping[int, UserState], columns: RecordColumns, policy: Pol
             acts.setdefault(user, []).append((int(columns.items[start]), timestamp))
     for user, of_user in acts.items():
         _act(states[user], np.array(of_user, np.int64))
-    for user in set(columns.users.tolist()):
+    for user in set(users):
         bound(states[user], policy)
 
 
@@ -149,7 +151,8 @@ def as_of(parts: Iterable[RecordColumns], at: int, policy: Policy) -> dict[int, 
     states: dict[int, UserState] = {}
     for part in parts:
         kept = part.take(np.flatnonzero(part.timestamps <= at))
-        for user in set(kept.users.tolist()):
+        users: set[int] = set(kept.users.tolist())
+        for user in users:
             states.setdefault(user, UserState())
         take_in(states, kept, policy)
     return states
@@ -212,7 +215,7 @@ def stored_candidates(
     for at in range(0, len(queues), _QUEUES_AT_ONCE):
         chunk = queues[at : at + _QUEUES_AT_ONCE]
         items, times, ranks, sizes = _rank([(queue, acted) for _, queue, acted in chunk], policy)
-        is_wide = ((items < 0) | (items >= 1 << 32)).any(axis=1).tolist()
+        is_wide: list[bool] = np.any((items < 0) | (items >= 1 << 32), axis=1).tolist()
         narrow, times, ranks = items.astype("<u4"), times.astype("u1"), ranks.astype("<u2")
         for n, ((scenario, queue, _), size) in enumerate(zip(chunk, sizes.tolist(), strict=True)):
             own = items[n, :size] if is_wide[n] else narrow[n, :size]

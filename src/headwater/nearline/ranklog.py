@@ -170,13 +170,15 @@ class VisitColumns(msgspec.Struct, frozen=True, tag_field="type", tag="columns",
     def to_visit(self) -> Visit:
         """The same visit by rows."""
         n = len(self.items)
+        no_channels: list[str] = []
+        nothing: list[None] = [None] * n
         columns = (
             self.items,
             self.scores,
-            self.categories or [None] * n,
-            self.channels or [[]] * n,
+            self.categories or nothing,
+            self.channels or [no_channels] * n,
             self.exposed or [False] * n,
-            self.positions or [None] * n,
+            self.positions or nothing,
         )
         return Visit(
             request_id=self.request_id,

@@ -127,8 +127,7 @@ def pack_contents(
     out, ends = np.empty(room + -room % 8, np.uint8), np.empty(len(starts), np.int64)
     kernels.pack(items, categories, starts, stops, truncations, out, ends)
     at = [0, *ends.tolist()]
-    whole = memoryview(out)
-    return [bytes(whole[at[n] : at[n + 1]]) for n in range(len(starts))]
+    return [out[at[n] : at[n + 1]].tobytes() for n in range(len(starts))]
 
 
 def pack_content(items: NDArray[np.int64], categories: NDArray[np.int64]) -> bytes:
