@@ -94,7 +94,9 @@ def decode_batch(batch: pa.RecordBatch, *, appended: float) -> Decoded:
 
     lengths, is_visit = np.diff(offsets), behaviours == VISIT
     bad_scores = np.zeros(n, np.bool_)
-    if not np.isfinite(scores.sum()):  # one of them is not, or the sum is too large: look at each
+    with np.errstate(over="ignore", invalid="ignore"):
+        all_finite = np.isfinite(scores.sum())  # if not, then one of them is not, or the sum is too large
+    if not all_finite:
         bad_before = np.concatenate([[0], np.cumsum(~np.isfinite(scores))])
         bad_scores = np.diff(bad_before[score_offsets]) > 0
     n_categories = np.diff(category_offsets)

@@ -112,8 +112,8 @@ def take_in(states: Mapping[int, UserState], columns: RecordColumns, policy: Pol
         queued.tolist(), pack_contents(columns.items, columns.categories, starts, stops, cuts[queued]), strict=True
     ):
         contents[row] = content
+    names = dict(enumerate(columns.scenario_names))
     acts: dict[int, list[tuple[int, int]]] = {}
-    user: int
     users: list[int] = columns.users.tolist()
     for user, timestamp, behaviour, scenario, request_id, start, content in zip(
         users,
@@ -132,7 +132,7 @@ def take_in(states: Mapping[int, UserState], columns: RecordColumns, policy: Pol
         if timestamp > state.newest:
             state.newest = timestamp
         if content is not None:
-            queue = state.queues.setdefault(columns.scenario_names[scenario], [])
+            queue = state.queues.setdefault(names[scenario], [])
             _queue(queue, timestamp, request_id, content, policy.visits)
         elif behaviour > Behaviour.IMPRESSION:
             acts.setdefault(user, []).append((int(columns.items[start]), timestamp))
