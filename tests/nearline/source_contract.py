@@ -1,4 +1,4 @@
-"""What every Source must do. A subclass gives the fixtures `log`, `source`, `again` and `sharers`."""
+"""What every Source must do. A subclass gives the fixtures that the classes name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -42,8 +42,6 @@ class SourceContract:
     source : Source
     again : callable
         Opens the source anew, as the same consumer after its process died.
-    sharers : callable
-        Opens n sources that share the work.
     """
 
     def test_an_empty_log_gives_nothing(self, source: Source) -> None:
@@ -116,6 +114,15 @@ class SourceContract:
         rest = source.poll(first.position, 100)
         assert first.pending_bytes > 0
         assert rest.pending_bytes == 0
+
+
+class SharingContract:
+    """What a Source must do whose consumers share the work.
+
+    log : Log
+    sharers : callable
+        Opens n sources that share.
+    """
 
     def test_two_consumers_share_the_work(self, log: Log, sharers: Callable[[int], list[Source]]) -> None:
         for number in range(40):

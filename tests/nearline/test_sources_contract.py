@@ -1,11 +1,11 @@
 """A folder of lines and a folder of Arrow batches pass the Source contract."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from source_contract import Log, SourceContract
+from source_contract import Log, SharingContract, SourceContract
 
 from headwater.nearline.sources import Batch, DirectorySource, Source
 
@@ -63,7 +63,7 @@ class ArrowLog:
         return [row["number"] for row in rows]
 
 
-class DirectoryContract(SourceContract):
+class DirectoryContract(SourceContract, SharingContract):
     @pytest.fixture
     def source(self, tmp_path: Path) -> DirectorySource:
         return DirectorySource(tmp_path)
@@ -85,7 +85,7 @@ class TestLines(DirectoryContract):
 
 class TestArrow(DirectoryContract):
     @pytest.fixture
-    def log(self, tmp_path: Path):
+    def log(self, tmp_path: Path) -> Iterator[Log]:
         log = ArrowLog(tmp_path)
         yield log
         log.close()

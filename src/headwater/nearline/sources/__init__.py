@@ -2,5 +2,16 @@
 
 from headwater.nearline.sources.base import Batch, Block, Line, Position, Source
 from headwater.nearline.sources.directory import DirectorySource
+from headwater.nearline.sources.redis import RedisGroupSource, RedisRankLog, RedisSource
 
-__all__ = ["Batch", "Block", "DirectorySource", "Line", "Position", "Source"]
+__all__ = [
+    "Batch",
+    "Block",
+    "DirectorySource",
+    "Line",
+    "Position",
+    "RedisGroupSource",
+    "RedisRankLog",
+    "RedisSource",
+    "Source",
+]
