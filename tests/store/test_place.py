@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from redis_server import RedisServer
 
 from headwater.errors import StoreError
 from headwater.store import LmdbStore, Put, RedisStore, open_store
+from redis_server import RedisServer
 
 
 def test_a_path_is_a_folder(tmp_path: Path) -> None:
