@@ -35,7 +35,8 @@ from headwater.nearline.candidates import combine, decode
 from headwater.nearline.deadletter import KEPT_BYTES
 from headwater.nearline.ranklog import MAX_LINE, Record, encode_line
 from headwater.nearline.stored import CANDIDATES, POSITIONS, SCENARIOS, STATES, VISITS, candidates_key, visit_key
-from headwater.store import LmdbStore, Put, key_bytes
+from headwater.store import LmdbStore, Put, RedisStore, key_bytes
+from redis_server import RedisServer
 
 NOW = int(time.time())
 NAMESPACES = (STATES, VISITS, CANDIDATES, SCENARIOS, POSITIONS, "nearline-dead-letter")
@@ -431,6 +432,33 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost(log: Path, tmp_path: Path
     assert everything(tmp_path / "full") == everything(tmp_path / "roomy")
 
 
+def test_a_store_that_was_away_takes_everything_when_it_is_back(
+    log: Path, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    write(log / "1.jsonl", list(records(200)))
+    store = RedisStore(redis_server.url)
+    stream = Stream(DirectorySource(log), store, Policy(), batch=20)
+    for _ in range(3):
+        stream.run_once()
+    redis_server.kill()
+    stop = threading.Event()
+    running = threading.Thread(target=stream.run, args=(stop,), kwargs={"retry_seconds": 0.01})
+    running.start()
+    while stream.status().failures < 3:
+        time.sleep(0.001)
+    redis_server.start()
+    while stream.status().records < 200:
+        time.sleep(0.001)
+    stop.set()
+    running.join()
+    found = {namespace: list(store.scan(namespace)) for namespace in NAMESPACES}
+    store.close()
+    alone = LmdbStore(tmp_path / "alone")
+    drain(Stream(DirectorySource(log), alone, Policy()))
+    alone.close()
+    assert found == everything(tmp_path / "alone")
+
+
 STREAM = (
     "import sys, threading\n"
     "from headwater.nearline import DirectorySource, Policy, Stream\n"
@@ -443,7 +471,8 @@ STREAM = (
 
 
 def test_a_stream_killed_at_random_moments_ends_in_the_bytes_of_an_uninterrupted_one(log: Path, tmp_path: Path) -> None:
-    made = records(1_500)
+    kills = int(os.environ.get("HEADWATER_KILLS", "5"))  # `make faults` asks for 100
+    made = records(300 * kills)
     for at in range(3):
         write(log / f"{at}.jsonl", [*made[at::3], b"malformed\n"])
 
@@ -455,7 +484,7 @@ def test_a_stream_killed_at_random_moments_ends_in_the_bytes_of_an_uninterrupted
     assert whole.communicate()[0].endswith("batch\ndone\n")
     generator = random.Random(5)
     positions: list[int] = []
-    for _ in range(int(os.environ.get("HEADWATER_KILLS", "5"))):
+    for _ in range(kills):
         process = start("killed")
         assert process.stdout
         for _ in range(generator.randrange(1, 20)):
