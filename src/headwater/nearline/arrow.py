@@ -32,11 +32,12 @@ from headwater.nearline.ranklog import (
     encode_line,
     too_far_ahead,
 )
-from headwater.nearline.sources.base import Block
 from headwater.nearline.state import NO_CATEGORY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from headwater.nearline.sources.base import Block
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
