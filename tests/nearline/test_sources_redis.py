@@ -4,15 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import pytest
 from source_contract import SharingContract, SourceContract, drain
 
+from headwater.data import Queries, Vocabulary
 from headwater.errors import SchemaError, StoreAway
+from headwater.nearline import NearlineChannel, Policy, Stream
 from headwater.nearline.ranklog import MAX_LINE, RankedItem, UserEvent, Visit, decode_line
 from headwater.nearline.sources import Batch, RedisGroupSource, RedisRankLog, RedisSource, Source
 from headwater.nearline.sources.redis import STREAM
+from headwater.store import RedisStore
 from redis_server import RedisServer
 
 NOW = 1_700_000_000
@@ -209,3 +215,48 @@ def test_a_stream_keeps_about_as_many_entries_as_it_is_told(redis_server: RedisS
     with redis_server.client() as client:
         assert 100 <= client.xlen(STREAM) < 400
     writer.close()
+
+
+@pytest.mark.parametrize("kind", ["positions", "group"])
+def test_a_stream_from_redis_to_redis_outlives_a_server_that_is_killed(redis_server: RedisServer, kind: str) -> None:
+    now = int(time.time())
+    visits = [
+        Visit(request_id=f"r{at}", scenario="mini_detail", user=at % 7, timestamp=now + at, items=[RankedItem(at, 0.5)])
+        for at in range(100)
+    ]
+    writer, store = RedisRankLog(redis_server.url), RedisStore(redis_server.url)
+    source = (
+        RedisSource(redis_server.url) if kind == "positions" else RedisGroupSource(redis_server.url, consumer="one")
+    )
+    stream, stop = Stream(source, store, Policy(), batch=9), threading.Event()
+    running = threading.Thread(target=stream.run, args=(stop,), kwargs={"retry_seconds": 0.05})
+    running.start()
+    try:
+        writer.append_many(visits[:50])
+        redis_server.kill()
+        redis_server.start()
+        writer.append_many(visits[50:])
+        deadline = time.monotonic() + 60
+        while stream.status().records < 100:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        running.join()
+    found = NearlineChannel(store, Vocabulary(np.arange(100))).retrieve(
+        Queries(
+            users=np.full(7, -1, np.int32),
+            user_keys=np.arange(7),
+            offsets=np.zeros(8, np.int64),
+            items=np.zeros(0, np.int32),
+            times=np.zeros(0, np.int64),
+            behaviours=np.zeros(0, np.int8),
+            request_times=np.full(7, now + 100),
+            scenarios=("homepage",) * 7,
+        ),
+        200,
+    )
+    newest = {user: sorted(at for at in range(100) if at % 7 == user)[-10:] for user in range(7)}
+    assert {user: sorted(found.items[found.rows == user].tolist()) for user in range(7)} == newest
+    for opened_ in (writer, store, source):
+        opened_.close()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from headwater.nearline.local import Status, Stream, forget
     from headwater.nearline.policy import Policy, PolicyFile
     from headwater.nearline.ranklog import RankedItem, RankLog, UserEvent, Visit
-    from headwater.nearline.sources import DirectorySource, Source
+    from headwater.nearline.sources import DirectorySource, RedisGroupSource, RedisRankLog, RedisSource, Source
 
 __all__ = [
     "ArrowRankLog",
@@ -24,6 +24,9 @@ __all__ = [
     "PolicyFile",
     "RankLog",
     "RankedItem",
+    "RedisGroupSource",
+    "RedisRankLog",
+    "RedisSource",
     "Source",
     "Status",
     "Stream",
@@ -40,7 +43,7 @@ _MODULES = {
     "local": ("Status", "Stream", "forget"),
     "policy": ("Policy", "PolicyFile"),
     "ranklog": ("RankLog", "RankedItem", "UserEvent", "Visit"),
-    "sources": ("DirectorySource", "Source"),
+    "sources": ("DirectorySource", "RedisGroupSource", "RedisRankLog", "RedisSource", "Source"),
 }
 
 

@@ -32,6 +32,13 @@ return 1
 """Write, if the keys begin as they did when they were read. The beginning holds the checksum, so it names the value."""
 
 
+_BEGINNINGS = f"""
+local heads = {{}}
+for i = 1, #KEYS do heads[i] = redis.call('GETRANGE', KEYS[i], 0, {HEADER_BYTES - 1}) end
+return heads
+"""
+
+
 class RedisStore:
     """`Store` over a Redis (6.2 or later) or Valkey server. Threads share one `RedisStore`.
 
@@ -145,9 +152,9 @@ class RedisStore:
 
     def _beginnings(self, places: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """What tells the stored values apart, and whole those whose offset counts only if they are not torn."""
-        heads = self._server.pipeline(
-            [("GETRANGE", self._prefix + place, 0, HEADER_BYTES - 1) for place in places],
-        )
+        if not places:
+            return {}
+        heads: list[bytes] = self._server.script(_BEGINNINGS, [self._prefix + place for place in places], ())
         found: dict[bytes, bytes | None] = {place: head or None for place, head in zip(places, heads, strict=True)}
         with_offset = [place for place, head in found.items() if claims_offset(head)]
         return found | dict(zip(with_offset, self._read(with_offset), strict=True))

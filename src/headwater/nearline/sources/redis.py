@@ -213,6 +213,8 @@ class RedisRankLog:
         As of `RedisSource`.
     max_entries : int or None
         About how many entries the stream keeps; older ones go, read or not. None keeps all.
+    columnar : bool
+        Write visits by columns; see `RankLog`.
     clock : callable
         Unix seconds, stamped on every record as `appended`.
     """
@@ -223,11 +225,13 @@ class RedisRankLog:
         stream: str = STREAM,
         *,
         max_entries: int | None = None,
+        columnar: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._server = Connection(url)
         limit = () if max_entries is None else ("MAXLEN", "~", max_entries)
         self._command = ("XADD", stream, *limit, "*", _FIELD)
+        self._columnar = columnar
         self._clock = clock
 
     def append(self, record: Record) -> None:
@@ -247,7 +251,8 @@ class RedisRankLog:
     def append_many(self, records: Sequence[Record]) -> None:
         """Write several records in one round trip, all of them or none. Raises as `append` does."""
         now = round(self._clock(), 3)
-        lines = [encode_line(msgspec.structs.replace(record, appended=now)) for record in records]
+        stamped = [msgspec.structs.replace(record, appended=now) for record in records]
+        lines = [encode_line(record, columnar=self._columnar) for record in stamped]
         for line in lines:
             decode_line(line, appended=now)  # what cannot be read back is refused here, where the caller can be told
         self._server.pipeline([(*self._command, line) for line in lines], atomic=True)
