@@ -176,6 +176,40 @@ def test_training_shorter_than_its_first_validation_is_measured_at_its_end() -> 
     assert (report.best_epoch, report.best_value) == (2, 0.25)
 
 
+def test_averages_are_validated_and_kept_while_training_goes_on_from_the_weights() -> None:
+    config = SHORT.model_copy(update={"epochs": 3, "averaging": 0.8})
+    steps: list[list[Tensor]] = []
+
+    class Watched(Numbers):
+        def batch(self, epoch: int, step: int, *, process: int = 0, n_processes: int = 1) -> "Numbered":
+            steps.append(weights(state.model))  # as they are before the step
+            return super().batch(epoch, step)
+
+    with numerics(torch.device("cpu"), "fp32", is_deterministic=True):
+        validated: list[list[Tensor]] = []
+        state = training._Training(
+            open_fabric("cpu", "fp32"),
+            Line(),
+            Watched(),
+            config,
+            IDENTITY,
+            lambda: validated.append(weights(state.model)) or float(len(validated)),
+            None,
+        )
+        state.run(resume=False, console=Console(quiet=True))
+    plain, _ = fit(config.model_copy(update={"averaging": 0.0}))
+    after = [*steps[1:], weights(plain)]  # the weights move as they do without averages
+    average = steps[0]
+    for step, weight in enumerate(after):
+        decay = min(0.8, (1 + step) / (10 + step))
+        average = [decay * a + (1 - decay) * w for a, w in zip(average, weight, strict=True)]
+        if step % 4 == 3:
+            for mine, theirs in zip(average, validated[step // 4], strict=True):
+                torch.testing.assert_close(mine, theirs)
+    for mine, kept in zip(average, weights(state.model), strict=True):
+        torch.testing.assert_close(mine, kept)
+
+
 def test_a_validation_without_a_figure_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"validation gave nan after epoch 1; are there validation users\?"):
         fit(SHORT, validate=lambda _: float("nan"))
@@ -230,8 +264,10 @@ def interrupted(config: TrainingConfig, folder: Path, after: int) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 7])
-def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, after: int) -> None:
-    config = SHORT.model_copy(update={"checkpoint_seconds": 0, "schedule": "cosine", "warmup_steps": 5})
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, after: int, averaging: float) -> None:
+    changes = {"checkpoint_seconds": 0, "schedule": "cosine", "warmup_steps": 5, "averaging": averaging}
+    config = SHORT.model_copy(update=changes)
     whole, expected = fit(config, validate=minus_error)
     interrupted(config, tmp_path, after)
     resumed, report = fit(config, validate=minus_error, checkpoint=tmp_path, resume=True)
