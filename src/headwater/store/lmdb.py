@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from headwater.store.staging import stage
 _Result = TypeVar("_Result")
 
 _NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
-
+_LITTLE_ROOM = 16 << 20
 _MAX_READERS = 512
 _READER_CHECK_WRITES = 256
 _SWEEP_ENTRIES = 64
@@ -250,8 +251,10 @@ class LmdbStore:
             self._resize(map_size, wanted)
 
     def _failure(self, error: lmdb.Error) -> StoreError:
-        if isinstance(error, lmdb.DiskError) or any(text in str(error) for text in _NO_ROOM):
-            return StoreFull(f"{self._path}: {error}. Nothing was written; make room on the disk and write again.")
+        no_room = isinstance(error, lmdb.DiskError) or any(text in str(error) for text in _NO_ROOM)
+        # A disk that takes a part of a write only is an "Input/output error" to LMDB.
+        if no_room or (os.strerror(errno.EIO) in str(error) and shutil.disk_usage(self._path).free < _LITTLE_ROOM):
+            return StoreFull(f"{self._path}: the disk is full ({error}). Nothing was written; make room and try again.")
         if isinstance(error, lmdb.ReadersFullError):
             return StoreError(f"{self._path}: {_MAX_READERS} threads read it already: {error}. Read from fewer.")
         return StoreError(f"{self._path}: {error}. Check that the store is open and that its disk has room.")
