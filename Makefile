@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help demo test test-all lint types check clean
 
 help:
-	@echo "make demo      install, fetch MovieLens-1M, train, compare, and play the loop live (under 3 minutes)"
+	@echo "make demo      install, fetch MovieLens-1M, train, compare, and play the loop live (under 5 minutes)"
 	@echo "make test      install and run every test that needs no system package"
 	@echo "make test-all  the same and the tests that start servers or a browser"
 	@echo "make check     ruff and pyright"
