@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from headwater.errors import StoreError
 
@@ -15,9 +16,8 @@ MAX_VALUE = 64 << 20
 """Bytes of a value. What is larger belongs into a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
-    """One write.
+class Put(msgspec.Struct, frozen=True, gc=False):
+    """One write. A struct, for a stream makes a hundred thousand of them a second.
 
     Attributes
     ----------
