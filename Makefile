@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-all lint types check clean
+.PHONY: help demo test test-all faults lint types check clean
 
 help:
 	@echo "make demo      install, fetch MovieLens-1M, train, compare, and play the loop live (under 5 minutes)"
 	@echo "make test      install and run every test that needs no system package"
 	@echo "make test-all  the same and the tests that start servers or a browser"
+	@echo "make faults    kill the nearline stream 100 times at random moments (some minutes)"
 	@echo "make check     ruff and pyright"
 	@echo "make clean     remove $(VENV) and caches (data and releases in .headwater stay)"
 
@@ -29,6 +30,9 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+faults: $(STAMP)
+	HEADWATER_KILLS=100 $(BIN)/python -m pytest -n 0 tests/nearline/test_local.py -k killed $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
