@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from headwater.errors import ConfigError
-from headwater.nearline import Policy
+from headwater.nearline import Policy, PolicyFile
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -53,3 +53,31 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_policy_does_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Policy().k = 5  # type: ignore[misc]
+
+
+def test_a_policy_file_is_read_again_when_it_changed_and_kept_when_it_is_broken_or_gone(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("k = 5")
+    watched = PolicyFile(path)
+    first = watched.current()
+    assert (first.k, watched.current() is first, watched.fault) == (5, True, "")
+    path.write_text("alhpa = 77")
+    assert watched.current() is first
+    assert "'alpha'" in watched.fault
+    path.unlink()
+    assert watched.current() is first
+    assert "does not exist" in watched.fault
+    path.write_text("k = 123")
+    assert (watched.current().k, watched.fault) == (123, "")
+
+
+def test_a_policy_file_that_is_broken_from_the_start_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text("k = 0")
+    with pytest.raises(ConfigError, match="k"):
+        PolicyFile(tmp_path / "policy.toml")
+
+
+def test_the_sources_are_all_but_the_target_unless_they_are_named() -> None:
+    assert [Policy().is_source(name) for name in ("homepage", "main_search")] == [False, True]
+    assert [Policy(sources=("in_shop",)).is_source(name) for name in ("in_shop", "main_search")] == [True, False]
+    assert [Policy().glare().is_source(name) for name in ("homepage", "main_search")] == [True, False]
