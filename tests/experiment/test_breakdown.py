@@ -1,5 +1,6 @@
 """A closer look at the runs of a table."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +69,11 @@ def test_what_knows_the_request_time_is_set_beside_the_best_that_does_not(market
     assert asking_too.beside == "itemcf"
     assert [bucket.gap for bucket in asking_too.buckets] == ["same second", "under 1 hour"]
     assert asking_too.gain == pytest.approx([1.0, 0.0])
+
+    # Where it gains nothing there are no shares, and the JSON document can be written all the same.
+    useless = with_ranks(table, {**ranks, "asking": missed})
+    assert by_gap(useless)[2].gain is None
+    json.dumps(derived(useless), allow_nan=False)
 
 
 def test_positions_are_no_gaps(marketplace: Dataset, recipe: Recipe) -> None:

@@ -27,7 +27,7 @@ class ChannelByGap:
     beside : str or None
         For a channel that knows the request time: the best one, by HR@k, that does not.
     gain : list of float or None
-        The share of its gain over that one that each bucket carries.
+        The share of its gain over that one that each bucket carries; None where it gains nothing.
     """
 
     channel: str

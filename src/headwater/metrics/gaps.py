@@ -67,12 +67,12 @@ def hit_rate_by_gap(
     ]
 
 
-def gain_by_gap(base: Sequence[GapBucket], better: Sequence[GapBucket]) -> list[float]:
+def gain_by_gap(base: Sequence[GapBucket], better: Sequence[GapBucket]) -> list[float] | None:
     """The share of `better`'s gain in HR over `base` that each bucket carries; they sum to 1.
 
-    Both are of the same queries. nan where there is no gain. A bucket in which `better` is worse has a negative
+    Both are of the same queries. None where there is no gain. A bucket in which `better` is worse has a negative
     share, and others then more than 1 together.
     """
     gains = [after.n_queries * (after.hit_rate - before.hit_rate) for before, after in zip(base, better, strict=True)]
     total = sum(gains)
-    return [gain / total if total > 0 else float("nan") for gain in gains]
+    return [gain / total for gain in gains] if total > 0 else None
