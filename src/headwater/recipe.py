@@ -53,6 +53,9 @@ class EvaluateRecipe(Settings):
     """Whether the 99-negative protocol stands beside full ranking."""
     seed: int = 0
     """Seed of the sampled negatives."""
+    refit: bool = False
+    """Before the test part is measured, fit each channel once more, on training and validation part together, for as
+    many epochs as gave the best validation. What serves tomorrow is fitted so; many published figures are, too."""
 
 
 class Recipe(Settings):

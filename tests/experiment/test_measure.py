@@ -15,7 +15,7 @@ from headwater.retrieval import evaluate
 from headwater.retrieval.base import Channel
 from headwater.retrieval.classic.itemcf import ItemCFConfig
 from headwater.retrieval.classic.mf import MFConfig
-from headwater.retrieval.classic.popular import PopularConfig
+from headwater.retrieval.classic.popular import Popular, PopularConfig
 from headwater.retrieval.evaluation import validation_figure
 from headwater.retrieval.sequence.sasrec import SASRec, SASRecConfig
 
@@ -52,6 +52,29 @@ def test_channels_are_kept_as_they_were_measured(marketplace: Dataset, recipe: R
     for channel, row in zip(kept, table.rows, strict=True):
         again = evaluate(channel, split.test, FullRanking(), train=split.train, ks=(5, 10)).metrics
         assert again["ndcg@10"] == row.full.metrics["ndcg@10"]
+
+
+def test_a_refit_learns_from_the_validation_part_too_for_the_epochs_that_validation_chose(
+    marketplace: Dataset, learned: SASRecConfig
+) -> None:
+    learned = learned.model_copy(update={"training": learned.training.model_copy(update={"learning_rate": 0.3})})
+    recipe = recipe_of(PopularConfig(), learned, refit=True)
+    kept: list[Channel] = []
+    table = evaluate_recipe(recipe, marketplace, keep=kept.append)
+    split = leave_one_out(marketplace)
+    assert len(split.before_test) == len(marketplace) - len(split.test)
+    validated = evaluate_recipe(recipe, marketplace, part="validation").rows[1]
+    assert validated.training is not None
+    best = validated.training["best_epoch"]
+    assert best + 1 < learned.training.epochs, "else this shows nothing"
+    shorter = learned.model_copy(update={"training": learned.training.model_copy(update={"epochs": best + 1})})
+    expected = [Popular().fit(split.before_test), SASRec(shorter).fit(split.before_test)]
+    for row, channel in zip(table.rows, expected, strict=True):
+        found = evaluate(channel, split.test, FullRanking(), train=split.before_test, ks=(5, 10))
+        assert row.full.metrics == found.metrics
+    assert table.rows[1].training is not None
+    assert table.rows[1].training["curve"] == validated.training["curve"]
+    assert any("fitted again" in note for note in table.notes())
 
 
 def test_a_row_reads_back_as_it_was_written(marketplace: Dataset, learned: SASRecConfig) -> None:

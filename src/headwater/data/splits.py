@@ -32,11 +32,15 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Three disjoint parts of one data set. Vocabularies are shared and hold every item."""
+    """Three disjoint parts of one data set. Vocabularies are shared and hold every item.
+
+    `before_test` is training and validation part together: all that is known when the test requests are made.
+    """
 
     name: str
     train: Dataset
     validation: HeldOut
+    before_test: Dataset
     test: HeldOut
 
 
@@ -60,14 +64,15 @@ def leave_one_out(dataset: Dataset) -> Split:
     last = dataset.offsets[1:][asked] - 1
     in_train = np.ones(len(dataset), bool)
     in_train[last] = in_train[last - 1] = False
-    before_test = np.ones(len(dataset), bool)
-    before_test[last] = False
-    train = dataset.keep(in_train)
+    is_before_test = np.ones(len(dataset), bool)
+    is_before_test[last] = False
+    train, before_test = dataset.keep(in_train), dataset.keep(is_before_test)
     return Split(
         name="leave-one-out",
         train=train,
         validation=_held_out_one(dataset, train, asked, last - 1),
-        test=_held_out_one(dataset, dataset.keep(before_test), asked, last),
+        before_test=before_test,
+        test=_held_out_one(dataset, before_test, asked, last),
     )
 
 
@@ -102,6 +107,7 @@ def global_time(dataset: Dataset, *, validation: float = 0.1, test: float = 0.1)
         name=f"global-time {first}/{second}",
         train=dataset.keep(dataset.event_times < first),
         validation=_held_out_window(dataset, first, second),
+        before_test=dataset.keep(dataset.event_times < second),
         test=_held_out_window(dataset, second, end),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from headwater.config import Settings
 from headwater.data import Dataset, Split
 from headwater.errors import HeadwaterError
 from headwater.experiment.provenance import commit_id, config_hash, machine, seed_of, with_seed
@@ -115,6 +116,21 @@ def resume_recipe(
     return Table(recipe, dataset, part, results.rows(), failures)
 
 
+def for_more_data(chosen: ChannelSettings, training: dict[str, Any] | None) -> ChannelSettings:
+    """The settings to fit again where nothing is left to validate with: as many epochs as gave the best validation.
+
+    Parameters
+    ----------
+    training : dict or None
+        The report of the fit that was validated; without one, or without a best epoch, `chosen` stays as it is.
+    """
+    own = getattr(chosen, "training", None)
+    best = (training or {}).get("best_epoch")
+    if best is None or not isinstance(own, Settings):
+        return chosen
+    return chosen.model_copy(update={"training": own.model_copy(update={"epochs": best + 1})})
+
+
 def _runs(chosen: ChannelSettings, seeds: int) -> list[ChannelSettings]:
     first = seed_of(chosen)
     return [chosen] if first is None else [with_seed(chosen, first + at) for at in range(seeds)]
@@ -125,15 +141,21 @@ def _measure(
 ) -> tuple[Channel, Row]:
     held_out = split.test if part == "test" else split.validation
     settings, seed = recipe.evaluate, seed_of(run)
-    channel, seconds = fit_channel(run, split.train, validate=validation_figure(split), say=say)
+    learned_from = split.train
+    channel, seconds = fit_channel(run, learned_from, validate=validation_figure(split), say=say)
+    report = getattr(channel, "report", None)
+    training = asdict(report) if is_dataclass(report) and not isinstance(report, type) else None
+    if settings.refit and part == "test":
+        learned_from = split.before_test
+        channel, more = fit_channel(for_more_data(run, training), learned_from, say=say)
+        seconds += more
     say(f"evaluating {run.name} on {len(held_out):,} queries of {dataset.name}")
     depth = max(settings.incremental_ks)
-    full = evaluate(channel, held_out, FullRanking(), train=split.train, ks=settings.ks, depth=depth)
+    full = evaluate(channel, held_out, FullRanking(), train=learned_from, ks=settings.ks, depth=depth)
     sampled = None
     if settings.sampled_negatives:
         protocol = SampledNegatives(seed=settings.seed)
-        sampled = evaluate(channel, held_out, protocol, train=split.train, interactions=dataset, ks=settings.ks)
-    report = getattr(channel, "report", None)
+        sampled = evaluate(channel, held_out, protocol, train=learned_from, interactions=dataset, ks=settings.ks)
     return channel, Row(
         channel=run.name,
         settings=run.model_dump(mode="json"),
@@ -145,5 +167,5 @@ def _measure(
         retrieving=latency(channel, held_out.queries),
         full=full,
         sampled=sampled,
-        training=asdict(report) if is_dataclass(report) and not isinstance(report, type) else None,
+        training=training,
     )

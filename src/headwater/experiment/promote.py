@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from headwater.config import Settings
 from headwater.data import Dataset
 from headwater.errors import ConfigError, SchemaError
-from headwater.experiment.measure import Say, evaluate_recipe, fit_channel
-from headwater.experiment.table import Row
+from headwater.experiment.measure import Say, evaluate_recipe, fit_channel, for_more_data
 from headwater.home import Home
 from headwater.recipe import Recipe
-from headwater.retrieval.base import Channel, ChannelSettings
+from headwater.retrieval.base import Channel
 
 # Store and releases are imported where they are used: a training machine evaluates without lmdb and msgspec.
 
@@ -34,7 +32,8 @@ def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True
     measured = {row.channel: row for row in rows}
     channels = []
     for chosen in recipe.channels:
-        settings = for_all_data(chosen, measured.get(chosen.name))
+        row = measured.get(chosen.name)
+        settings = for_more_data(chosen, row.training if row else None)
         channels.append(fit_channel(settings, dataset, say=say)[0])
     metrics = {name: row.full.metrics for name, row in measured.items()}
     return promote_fitted(recipe, channels, home, learned_from=dataset, histories=dataset, metrics=metrics, say=say)
@@ -108,15 +107,6 @@ def require_own_home(dataset: Dataset, home: Home) -> None:
                 f"{home.root} serves {served!r}, and its users' histories are kept there; train {dataset.name!r} in a "
                 f"home of its own (--home), or import it under the name {served!r} if it is the same, grown"
             )
-
-
-def for_all_data(chosen: ChannelSettings, measured: Row | None) -> ChannelSettings:
-    """The settings to fit on all interactions: as many epochs as gave the best validation in `measured`."""
-    training = getattr(chosen, "training", None)
-    best = (measured.training or {}).get("best_epoch") if measured else None
-    if best is None or not isinstance(training, Settings):
-        return chosen
-    return chosen.model_copy(update={"training": training.model_copy(update={"epochs": best + 1})})
 
 
 def import_profiles(dataset: Dataset, home: Home) -> None:

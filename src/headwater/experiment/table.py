@@ -34,7 +34,7 @@ class Row:
     commit, machine : str
         Where the figures come from.
     fit_seconds : float
-        Validations of early stopping included.
+        Validations of early stopping, and fitting again, included.
     retrieving : Latency
         Of one query at a time.
     full : Evaluation
@@ -43,7 +43,7 @@ class Row:
         99 sampled negatives, where the recipe asks for them.
     training : dict or None
         The `TrainingReport` of a channel over a trained network: epochs, best epoch and value, curve, positives
-        and passes a second, peak memory.
+        and passes a second, peak memory; of the fit that was validated.
     """
 
     channel: str
@@ -137,6 +137,8 @@ class Table:
         if not self.rows:
             return said
         first = self.rows[0]
+        if self.recipe.evaluate.refit and self.part == "test":
+            said.append("fitted again on training and validation part, for as many epochs as gave the best validation")
         said += [
             f"{self.recipe.split.kind}, {self.part} part, {first.full.n_queries:,} queries; {first.full.protocol}"
             + (f"; beside it {first.sampled.protocol}" if first.sampled else ""),
