@@ -27,8 +27,9 @@ from headwater.nearline.arrow import SCHEMA, decode_batch, to_records
 from headwater.nearline.candidates import combine, decode
 from headwater.nearline.columns import decode_lines
 from headwater.nearline.ranklog import encode_line
+from headwater.nearline.scenarios import seen_scenarios
 from headwater.nearline.state import UserState, encode
-from headwater.nearline.stored import CANDIDATES, STATES, VISITS, candidates_key, seen_scenarios, writes
+from headwater.nearline.stored import CANDIDATES, STATES, VISITS, candidates_key, writes
 from headwater.store import LmdbStore
 
 CATALOGUE, CATEGORIES, ROWS = 100_000, 100, 2_000
@@ -124,7 +125,7 @@ def parts(traffic: Traffic, policy: Policy) -> None:
     operator.rank([(queue, s.acted_items) for s in states.values() for queue in s.queues.values()], policy)
     say("the best k of a full queue", f"{(time.process_time() - start) / 200 * 1e6:.1f} µs")
     start = time.process_time()
-    writes(before, states, policy, set())
+    writes(before, states, policy)
     say("the same, and all that is to be written", f"{(time.process_time() - start) / 200 * 1e6:.1f} µs a visit")
     say("state of a user and scenario", f"{len(encode(states[0])) / 1024:.1f} KiB")
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from headwater.data import Dataset, Queries, Vocabulary, key_of
-from headwater.nearline import NearlineChannel, Policy, RankedItem, Visit, operator
+from headwater.nearline import NearlineChannel, Policy, RankedItem, Visit, operator, scenarios
 from headwater.nearline.columns import RecordColumns
+from headwater.nearline.scenarios import NEWEST, SCENARIOS
 from headwater.nearline.state import UserState
 from headwater.nearline.stored import CANDIDATES, candidates_key, writes
 from headwater.retrieval import Candidates, Channel, Mask, Reason
@@ -37,7 +38,9 @@ def visit(user: int, request_id: str, timestamp: int, items: list[str], scenario
 def put(store: LmdbStore, user: int, *visits: Visit) -> None:
     states = {user: UserState()}
     operator.take_in(states, RecordColumns.of(visits), Policy())
-    store.put_many(writes({user: UserState()}, states, Policy(), set()))
+    store.put_many(writes({user: UserState()}, states, Policy()))
+    known = store.get_many(SCENARIOS, [NEWEST])[0]
+    store.put_many(scenarios.put(known, scenarios.days_of_states(states.values()), Policy()))
 
 
 def queries(*users: int) -> Queries:

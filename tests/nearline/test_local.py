@@ -34,7 +34,8 @@ from headwater.nearline.arrow import SCHEMA, ArrowRankLog, to_batch
 from headwater.nearline.candidates import combine, decode
 from headwater.nearline.deadletter import KEPT_BYTES
 from headwater.nearline.ranklog import MAX_LINE, Record, encode_line
-from headwater.nearline.stored import CANDIDATES, POSITIONS, SCENARIOS, STATES, VISITS, candidates_key, visit_key
+from headwater.nearline.scenarios import SCENARIOS
+from headwater.nearline.stored import CANDIDATES, POSITIONS, STATES, VISITS, candidates_key, visit_key
 from headwater.store import LmdbStore, Put, RedisStore, key_bytes
 from redis_server import RedisServer
 

@@ -13,13 +13,11 @@ from headwater.nearline.ranklog import Record
 from headwater.nearline.state import UserState, encode
 from headwater.nearline.stored import (
     CANDIDATES,
-    SCENARIOS,
     STATES,
     VISITS,
     States,
     candidates_key,
     forget_writes,
-    seen_scenarios,
     visit_key,
     writes,
 )
@@ -71,11 +69,10 @@ def apply(stored: dict[tuple[str, bytes], bytes], puts: Sequence[Put]) -> None:
 def run(batches: list[list[Record]], policy: Policy) -> tuple[dict[tuple[str, bytes], bytes], dict[int, UserState]]:
     stored: dict[tuple[str, bytes], bytes] = {}
     states = {user: UserState() for user in USERS}
-    seen: set[str] = set()
     for batch in batches:
         before = {user: state.copy() for user, state in states.items()}
         operator.take_in(states, RecordColumns.of(batch), policy)
-        apply(stored, writes(before, states, policy, seen))
+        apply(stored, writes(before, states, policy))
     return stored, states
 
 
@@ -92,19 +89,13 @@ def test_the_store_has_what_the_states_say_and_nothing_else(batches: list[list[R
                 expected[VISITS, visit_key(user, scenario, kept.request_id)] = kept.content
         if any(record.user == user for batch in batches for record in batch):
             expected[STATES, key_bytes(user)] = encode(state, with_contents=False)
-    found = {place: value for place, value in stored.items() if place[0] != SCENARIOS}
-    assert found == expected
-    assert {name for name, _ in expected if name == CANDIDATES} <= {name for name, _ in stored}
+    assert stored == expected
 
 
 @given(BATCHES, POLICIES)
 def test_any_batches_of_the_same_records_end_in_the_same_store(batches: list[list[Record]], policy: Policy) -> None:
     whole = [record for batch in batches for record in batch]
-    in_parts, at_once = run(batches, policy)[0], run([whole], policy)[0]
-    for stored in (in_parts, at_once):  # which scenarios were ever seen depends on what was dropped in between
-        for place in [place for place in stored if place[0] == SCENARIOS]:
-            del stored[place]
-    assert in_parts == at_once
+    assert run(batches, policy)[0] == run([whole], policy)[0]
 
 
 @given(BATCHES, POLICIES, st.integers(0, 40))
@@ -130,12 +121,11 @@ def test_states_are_read_from_the_store_as_they_were_written(store: LmdbStore) -
     records.append(UserEvent(user=1, item=9, behaviour="cart", timestamp=5))
     states = {1: UserState()}
     operator.take_in(states, RecordColumns.of(records), Policy())
-    store.put_many(writes({1: UserState()}, states, Policy(), set()))
+    store.put_many(writes({1: UserState()}, states, Policy()))
     read, stored = States(store, 0).take([1, 2])
     assert encode(read[1]) == encode(states[1])
     assert encode(read[2]) == encode(UserState())
-    assert writes(stored, read, Policy(), set()) == []
-    assert seen_scenarios(store) == ["mini_detail"]
+    assert writes(stored, read, Policy()) == []
 
 
 def test_what_does_not_fit_in_memory_is_let_go_oldest_first(store: LmdbStore) -> None:

@@ -14,7 +14,8 @@ from headwater.data.queries import Queries
 from headwater.data.vocabulary import UNKNOWN, Vocabulary
 from headwater.errors import ArtefactError, TornValue
 from headwater.nearline.candidates import NearlineCandidates, combine, decode
-from headwater.nearline.stored import CANDIDATES, candidates_key, seen_scenarios
+from headwater.nearline.scenarios import seen_scenarios
+from headwater.nearline.stored import CANDIDATES, candidates_key
 from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
 from headwater.store.base import Store
 

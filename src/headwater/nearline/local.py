@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from headwater.errors import SchemaError, StoreError, TornValue
-from headwater.nearline import operator
+from headwater.nearline import operator, scenarios
 from headwater.nearline.columns import VISIT, Decoded, RecordColumns, decode_lines, partition_of
 from headwater.nearline.deadletter import DeadLetter, to_put
 from headwater.nearline.policy import Policy, PolicyFile
@@ -29,7 +29,6 @@ from headwater.nearline.stored import (
     VISITS,
     States,
     forget_writes,
-    seen_scenarios,
     writes,
 )
 from headwater.store.base import Put, Store, key_bytes
@@ -126,7 +125,7 @@ class Stream:
         self._writer = f"writer.{index}of{n}".encode()
         self._token = os.urandom(8)
         self._states = States(store, memory_bytes)
-        self._seen: set[str] = set()
+        self._days: dict[str, int] = {}
         self._expected: list[bytes | None] | None = None
         self._records = self._dead_letters = self._pending_bytes = self._failures = 0
         self._newest_append = 0.0
@@ -207,17 +206,24 @@ class Stream:
         """Write one batch; False where the store was changed by somebody else, and nothing was written."""
         states: dict[int, UserState] = {}
         puts: list[Put] = []
+        days: dict[str, int] = {}
         if columns is not None:
             states, stored = self._states.take(set(columns.users.tolist()))
             operator.take_in(states, columns, policy)
-            puts = writes(stored, states, policy, self._seen)
+            puts = writes(stored, states, policy)
+            days = scenarios.days_of_records(columns, policy)
+        days = {name: day for name, day in days.items() if day > self._days.get(name, -1)}
         is_foreign = False
         keys = [(POSITIONS, self._name), (MARKS, self._writer), (MARKS, FORGOTTEN)]
+        if days:  # another partition may have changed the list: it is read and written in the same step
+            keys.append((scenarios.SCENARIOS, scenarios.NEWEST))
 
         def change(found: list[bytes | None]) -> Sequence[Put]:
             nonlocal is_foreign
-            is_foreign = found != self._expected
-            return [] if is_foreign else [*puts, *rest]
+            is_foreign = found[:3] != self._expected
+            if is_foreign:
+                return []
+            return [*puts, *rest, *(scenarios.put(found[3], days, policy) if days else ())]
 
         self._store.update_many(keys, change)
         if is_foreign:
@@ -228,6 +234,7 @@ class Stream:
             if put.namespace == POSITIONS and self._expected is not None:
                 self._expected[0] = put.value
         self._states.hold(states)
+        self._days.update(days)
         return True
 
     # -- what the store has
@@ -236,7 +243,7 @@ class Stream:
         """Become the one writer of these users' states; whoever was it before finds out at its next write."""
         self._store.put_many([Put(MARKS, self._writer, self._token)])
         (position,) = self._store.get_many(POSITIONS, [self._name])
-        self._seen = set(seen_scenarios(self._store))
+        self._days = scenarios.read(self._store, mends=True)
         self._expected = [position, *self._store.get_many(MARKS, [self._writer, FORGOTTEN])]
 
     def _let_go(self) -> None:

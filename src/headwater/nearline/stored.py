@@ -4,7 +4,7 @@
 namespace           key                                     value
 =================== ======================================= =====================================================
 nearline            user key, scenario                      that scenario's candidates (`candidates.decode`)
-nearline-scenario   scenario                                empty: it has been seen, and readers ask for it
+nearline-scenario   `scenarios.NEWEST`                      the scenarios that readers ask for
 nearline-state      user key                                the state without contents (`state.decode`)
 nearline-visit      user key, xxh3 of scenario, request id  the content of a queued visit
 nearline-position   name of a stream                        how far it has read
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CANDIDATES = "nearline"
-SCENARIOS = "nearline-scenario"
 STATES = "nearline-state"
 VISITS = "nearline-visit"
 POSITIONS = "nearline-position"
@@ -55,11 +54,6 @@ def candidates_key(user_key: int, scenario: str) -> bytes:
 def visit_key(user_key: int, scenario: str, request_id: str) -> bytes:
     """Key of a queued visit's content in `VISITS`: a user's are neighbours."""
     return key_bytes(user_key) + _digest(scenario, request_id)
-
-
-def seen_scenarios(store: Store) -> list[str]:
-    """The scenarios that have had candidates of any user, by name."""
-    return [key.decode() for key, _ in store.scan(SCENARIOS)]
 
 
 class States:
@@ -177,13 +171,11 @@ class States:
         logger.error("a part of a state is lost: %s", what)
 
 
-def writes(
-    stored: Mapping[int, UserState], states: Mapping[int, UserState], policy: Policy, seen: set[str]
-) -> list[Put]:
+def writes(stored: Mapping[int, UserState], states: Mapping[int, UserState], policy: Policy) -> list[Put]:
     """What makes a store that holds the states `stored` hold `states`, and the candidates that follow from them.
 
     Nothing where nothing changed: the writes are a function of the states alone, so that any batches of one log end
-    in the same store. `seen` are the scenarios that the store knows of; new ones are added to it.
+    in the same store.
     """
     ranked: list[bytes] = []
     queues: list[tuple[str, Sequence[QueuedVisit], NDArray[np.int64]]] = []
@@ -214,9 +206,7 @@ def writes(
     ttl = policy.max_age_seconds
     found = operator.stored_candidates(queues, policy)
     answers = [Put(CANDIDATES, key, value, ttl) for key, value in zip(ranked, found, strict=True)]
-    names = sorted({scenario for scenario, _, _ in queues} - seen)
-    seen.update(names)
-    return [*answers, *gone, *heads, *contents, *(Put(SCENARIOS, name.encode(), b"") for name in names)]
+    return [*answers, *gone, *heads, *contents]
 
 
 def forget_writes(user_key: int, state: UserState | None, at: int) -> list[Put]:
