@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from headwater.config import Settings
 from headwater.errors import ConfigError, TrainingDiverged
+from headwater.nn.averages import Averages
 from headwater.nn.batches import Batches, step_seed
 from headwater.nn.checkpoint import Identity, Progress, load_checkpoint, save_checkpoint
 from headwater.nn.devices import Device, Precision
@@ -194,12 +195,10 @@ class _Training:
         self.checkpoint = checkpoint
         self.at = Progress()
         self.best: dict[str, Tensor] = {}
-        self.average: dict[str, Tensor] = {}
-        if config.averaging:
-            self.average = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
         self.n_positives = self.n_passes = 0
         self.step_seconds = 0.0
         self.parameters = dict(self.model.named_parameters())
+        self.averages = Averages(self.parameters, config.averaging)
         self.adam = torch.optim.AdamW(
             self.parameters.values(),
             lr=config.learning_rate,
@@ -235,8 +234,7 @@ class _Training:
                     break
         if self.at.best_value is None and self.validate is not None:
             self._validate(max(self.at.epoch - 1, 0))  # training ended before the first one was due
-        with torch.no_grad():
-            self._swap()
+        self.averages.swap()
         if self.best:
             self.model.load_state_dict(self.best)
         self.model.eval()
@@ -263,8 +261,7 @@ class _Training:
             if config.clip_norm is not None:
                 fabric.clip_gradients(call, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
             optimizer.step()
-            if self.average:
-                self._average(at.n_steps + done)
+            self.averages.update(at.n_steps + done)
             losses[done] = loss.detach()
             self.n_positives += batch.n_positives
             self.n_passes += batch.n_passes
@@ -282,20 +279,6 @@ class _Training:
         at.n_steps += count
         self.step_seconds += time.monotonic() - begin
 
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        # The first steps count for less than their share: the weights that they saw were random.
-        decay = min(self.config.averaging, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - decay)
-
-    def _swap(self) -> None:
-        """Exchange the weights with their averages, where there are any; twice changes nothing."""
-        for name, average in self.average.items():
-            weight = self.parameters[name]
-            kept = weight.detach().clone()
-            weight.copy_(average)
-            average.copy_(kept)
-
     def _end_epoch(self) -> None:
         at = self.at
         is_due = self.validate is not None and (at.epoch + 1) % self.config.validate_every == 0
@@ -306,12 +289,12 @@ class _Training:
     @torch.no_grad()
     def _validate(self, epoch: int) -> float:
         """The figure of the weights, or of their averages; kept where it is the best so far."""
-        self._swap()
+        self.averages.swap()
         value = self._value()
         if self.at.best_value is None or value > self.at.best_value:
             self.at.best_value, self.at.best_epoch = value, epoch
             self.best = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
-        self._swap()
+        self.averages.swap()
         return value
 
     def _value(self) -> float:
@@ -350,7 +333,7 @@ class _Training:
             return
         tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
         tensors |= {f"best.{name}": weight for name, weight in self.best.items()}
-        tensors |= {f"average.{name}": weight for name, weight in self.average.items()}
+        tensors |= {f"average.{name}": weight for name, weight in self.averages.tensors.items()}
         for name, parameter in self.parameters.items():
             moments = self.adam.state.get(parameter, {})
             tensors |= {f"adam.{moment}.{name}": value for moment, value in moments.items()}
@@ -372,7 +355,7 @@ class _Training:
                 self.adam.state[self.parameters[parameter]][moment] = tensor.to(device)
         self.model.load_state_dict(of["model"])
         self.best = of["best"]
-        self.average = {name: of["average"][name] for name in self.average}
+        self.averages.restore(of["average"])
 
     def _show(self, display: Display) -> None:
         at = self.at
