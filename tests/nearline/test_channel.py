@@ -2,20 +2,22 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from headwater.data import Dataset, Queries, Vocabulary, key_of
+from headwater.errors import ConfigError
 from headwater.nearline import NearlineChannel, Policy, RankedItem, Visit, operator, scenarios
 from headwater.nearline.columns import RecordColumns
 from headwater.nearline.scenarios import NEWEST, SCENARIOS
 from headwater.nearline.state import UserState
 from headwater.nearline.stored import CANDIDATES, candidates_key, writes
 from headwater.retrieval import Candidates, Channel, Mask, Reason
-from headwater.store import LmdbStore, Put
+from headwater.store import LmdbStore, Put, RedisStore
+from redis_server import RedisServer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "retrieval"))
 from channel_contract import N_ITEMS, ChannelContract
@@ -74,16 +76,16 @@ class TestContract(ChannelContract):
         return NearlineChannel(self.store, data.items)
 
 
-def test_the_score_is_equation_6_and_the_reason_names_scenario_visit_and_rank(store: LmdbStore) -> None:
+def test_the_score_is_equation_6_and_the_reason_names_scenario_visit_age_and_rank(store: LmdbStore) -> None:
     put(store, 1, visit(1, "r1", 100, ["a", "b"]), visit(1, "r2", 200, ["c", "a"], "main_search"))
     channel = NearlineChannel(store, ITEMS)
     found = channel.retrieve(queries(1), 10)
     assert ITEMS.decode(found.items) == ["c", "a", "b"]
     assert found.scores.tolist() == pytest.approx([1.0, 50 / 51, 50 / 51 * 10 / 11])
     assert channel.explain(queries(1), found) == [
-        (Reason("nearline", scenario="main_search", visit="r2", rank=0),),
-        (Reason("nearline", scenario="main_search", visit="r2", rank=1),),
-        (Reason("nearline", scenario="mini_detail", visit="r1", rank=1),),
+        (Reason("nearline", scenario="main_search", visit="r2", rank=0, age_seconds=800),),
+        (Reason("nearline", scenario="main_search", visit="r2", rank=1, age_seconds=800),),
+        (Reason("nearline", scenario="mini_detail", visit="r1", rank=1, age_seconds=900),),
     ]
 
 
@@ -120,7 +122,8 @@ def test_another_process_can_explain_what_it_did_not_retrieve(store: LmdbStore) 
     put(store, 1, visit(1, "r", 100, ["a"]))
     found = NearlineChannel(store, ITEMS).retrieve(queries(1), 5)
     other = NearlineChannel(store, ITEMS)
-    assert other.explain(queries(1), found) == [(Reason("nearline", scenario="mini_detail", visit="r", rank=0),)]
+    reason = Reason("nearline", scenario="mini_detail", visit="r", rank=0, age_seconds=900)
+    assert other.explain(queries(1), found) == [(reason,)]
     store.delete_many(CANDIDATES, [candidates_key(1, "mini_detail")])
     assert NearlineChannel(store, ITEMS).explain(queries(1), found) == [(Reason("nearline"),)]
 
@@ -148,10 +151,11 @@ def test_an_unreadable_value_costs_one_user_the_candidates_and_nobody_else(
         with store._env.begin(write=True) as txn:
             txn.put(CANDIDATES.encode() + b"\0" + candidates_key(2, "mini_detail"), b"HW\x01 torn")
     channel = NearlineChannel(store, ITEMS)
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.WARNING):
         found = channel.retrieve(queries(1, 2, 3), 5)
+        channel.retrieve(queries(2), 5)
     assert found.rows.tolist() == [0, 2]
-    assert channel.unreadable == 1
+    assert channel.unreadable == 2
     assert len(caplog.records) == 1
 
 
@@ -162,3 +166,82 @@ def test_only_the_scenarios_asked_for_are_answered_from_and_each_has_its_weight(
     weighted = NearlineChannel(store, ITEMS, weights={"mini_detail": 2.0}).retrieve(queries(1), 10)
     assert ITEMS.decode(weighted.items) == ["a", "b", "c"]
     assert weighted.scores.tolist() == pytest.approx([2 * 10 / 11, 2 * 10 / 11 * 50 / 51, 1.0])
+
+
+def test_several_scenarios_and_users_come_in_one_read(store: LmdbStore) -> None:
+    class Counting(LmdbStore):
+        """The store, which notes what it is asked."""
+
+        def __init__(self) -> None:
+            self.reads: list[tuple[str, int]] = []
+
+        def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+            self.reads.append((namespace, len(keys)))
+            return store.get_many(namespace, keys)
+
+    put(store, 1, visit(1, "r1", 100, ["a"]), visit(1, "r2", 200, ["c"], "main_search"))
+    put(store, 2, visit(2, "r3", 100, ["b"], "in_shop"))
+    counting = Counting()
+    now = [10.0]
+    channel = NearlineChannel(counting, ITEMS, clock=lambda: now[0])
+    channel.retrieve(queries(1, 2), 5)
+    channel.retrieve(queries(2), 5)
+    assert counting.reads == [(SCENARIOS, 1), (CANDIDATES, 6), (CANDIDATES, 3)]
+    now[0] += 1.0
+    channel.retrieve(queries(2), 5)
+    assert counting.reads[3:] == [(SCENARIOS, 1), (CANDIDATES, 3)]
+
+
+def test_a_month_old_visit_does_not_tie_with_now(store: LmdbStore) -> None:
+    put(
+        store,
+        1,
+        visit(1, "old", 100, ["a"], "main_search"),
+        *(visit(1, f"n{n}", 200 + n, ["bcd"[n]]) for n in range(3)),
+    )
+    found = NearlineChannel(store, ITEMS).retrieve(queries(1), 10)
+    assert ITEMS.decode(found.items) == ["d", "c", "b", "a"]
+    assert found.scores.tolist() == pytest.approx([1.0, 10 / 11, 10 / 12, 10 / 13])
+
+
+def test_separate_channels_keep_the_scores_of_their_own_scenario(store: LmdbStore) -> None:
+    put(store, 1, visit(1, "r1", 100, ["a", "b"]), visit(1, "r2", 200, ["b", "c"], "main_search"))
+    search, detail = NearlineChannel.separate(store, ITEMS, ["main_search", "mini_detail"])
+    assert (search.name, detail.name) == ("nearline/main_search", "nearline/mini_detail")
+    of_search, of_detail = (channel.retrieve(queries(1), 10) for channel in (search, detail))
+    assert (ITEMS.decode(of_search.items), of_search.scores[0]) == (["b", "c"], 1.0)
+    assert (ITEMS.decode(of_detail.items), of_detail.scores[0]) == (["a", "b"], 1.0)
+    assert detail.explain(queries(1), of_detail)[0][0].scenario == "mini_detail"
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_not_above_0_is_refused_by_name(store: LmdbStore, weight: float) -> None:
+    with pytest.raises(ConfigError, match="main_search"):
+        NearlineChannel(store, ITEMS, weights={"main_search": weight})
+
+
+def test_a_store_that_is_away_costs_the_nearline_candidates_and_one_warning(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RedisStore(redis_server.url)
+    states = {1: UserState()}
+    operator.take_in(states, RecordColumns.of([visit(1, "r", 100, ["a"])]), Policy())
+    store.put_many(writes({1: UserState()}, states, Policy()))
+    now = [10.0]
+    channel = NearlineChannel(store, ITEMS, scenarios=["mini_detail"], clock=lambda: now[0])
+    redis_server.kill()
+    try:
+        with caplog.at_level(logging.WARNING):
+            assert len(channel.retrieve(queries(1), 5)) == 0
+            assert len(channel.retrieve(queries(1), 5)) == 0  # within a second it is not even asked
+            assert channel.failures == 1
+            now[0] += 1.5
+            assert len(channel.retrieve(queries(1), 5)) == 0
+            assert channel.failures == 2
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+    finally:
+        redis_server.start()
+    now[0] += 1.5
+    found = channel.retrieve(queries(1), 5)
+    assert ITEMS.decode(found.items) == ["a"]
+    store.close()

@@ -6,13 +6,14 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import UNKNOWN, Vocabulary
-from headwater.errors import ArtefactError, TornValue
+from headwater.errors import ArtefactError, ConfigError, StoreError, TornValue
 from headwater.nearline.candidates import NearlineCandidates, combine, decode
 from headwater.nearline.scenarios import seen_scenarios
 from headwater.nearline.stored import CANDIDATES, candidates_key
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _REMEMBERED = 1_024
 _REFRESH_SECONDS = 1.0
+_AWAY_SECONDS = 1.0
+_WARNING_SECONDS = 60.0
 
 
 class NearlineChannel:
@@ -30,11 +33,15 @@ class NearlineChannel:
 
     It asks for the queries' users by key in one read; the histories play no part, so an item that was just
     acted on, which the stream may not know yet, is the caller's mask to refuse. A user without stored candidates
-    has none. A torn value, or one of another version, is logged, counted in `unreadable`, and gives none
-    either: the other channels still answer.
+    has none.
 
     The candidates of all scenarios come in one read and are put together by `candidates.combine`, which counts
-    the time index again over all of them.
+    the time index again over all of them. The scenarios are those that `scenarios.seen_scenarios` lists: a bounded
+    number, however many names came in.
+
+    Nothing that is wrong with the store stops the other channels: a torn value, or one of another version, gives no
+    candidates and is counted in `unreadable`; a store that is away gives none to anybody, is counted in `failures`, and
+    is asked again after a second. A warning says so once a minute at most.
 
     Parameters
     ----------
@@ -43,9 +50,16 @@ class NearlineChannel:
         Candidates outside of it are dropped.
     name : str
     scenarios : sequence of str, optional
-        Those to take candidates of; without, all that have been seen: the store is asked for them once a second.
+        Those to take candidates of; without, all that the store lists, looked up once a second.
     weights : dict of scenario to float, optional
-        What a scenario's scores are multiplied by; 1 for one that is not named.
+        Above 0; what a scenario's scores are multiplied by; 1 for one that is not named.
+    clock : callable
+        Seconds that never jump back: when to look up scenarios, ask a store that was away, and warn again.
+
+    Raises
+    ------
+    ConfigError
+        A weight is not above 0.
     """
 
     def __init__(
@@ -56,18 +70,36 @@ class NearlineChannel:
         *,
         scenarios: Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        for scenario, weight in (weights or {}).items():
+            if not 0 < weight < float("inf"):
+                raise ConfigError(
+                    f"the nearline weight of scenario {scenario!r} must be above 0, not {weight}; to leave a scenario "
+                    "out, name the others in `scenarios`"
+                )
         self._store = store
-        self._scenarios = None if scenarios is None else list(scenarios)
+        self._scenarios = None if scenarios is None else list(dict.fromkeys(scenarios))
         self._seen: list[str] = []
-        self._seen_at = 0.0
+        self._look_at = self._ask_at = self._warn_at = float("-inf")
         self._weights = weights
         self._items = items
         self._name = name
+        self._clock = clock
         self._turn = threading.Lock()
         self._retrieved: OrderedDict[int, NearlineCandidates] = OrderedDict()
         self.unreadable = 0
         """Stored values that could not be read."""
+        self.failures = 0
+        """Reads of the store that failed as a whole."""
+
+    @classmethod
+    def separate(cls, store: Store, items: Vocabulary, scenarios: Sequence[str]) -> list[Self]:
+        """A channel for each scenario, named ``nearline/<scenario>``, as the paper has it (table 1).
+
+        Each has its own list, scores and time index, so that a merge gives each its own quota; each reads by itself.
+        """
+        return [cls(store, items, f"nearline/{name}", scenarios=[name]) for name in dict.fromkeys(scenarios)]
 
     @property
     def name(self) -> str:
@@ -75,7 +107,7 @@ class NearlineChannel:
         return self._name
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Mask | None = None) -> Candidates:
-        """See `Channel.retrieve`. Raises `ValueError` where k is not positive, `StoreError` where the store is away."""
+        """See `Channel.retrieve`. Raises `ValueError` where k is not positive."""
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         user_keys = queries.user_keys.tolist()
@@ -96,16 +128,18 @@ class NearlineChannel:
         return Candidates.single(self._name, len(queries), rows[kept], items[kept], scores[kept])
 
     def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
-        """The scenario, visit and rank that each candidate came from, as they were when it was retrieved."""
+        """The scenario, the visit with its age, and the rank that each candidate came from when it was retrieved."""
         reasons: Reasons = [()] * len(candidates)
         own = np.flatnonzero(candidates.found_by(self._name))
         found_of = self._recall([int(queries.user_keys[row]) for row in np.unique(candidates.rows[own])])
         for at in own.tolist():
-            found = found_of[int(queries.user_keys[candidates.rows[at]])]
-            reasons[at] = (self._reason(found, int(self._items.keys[candidates.items[at]])),)
+            row = int(candidates.rows[at])
+            found = found_of[int(queries.user_keys[row])]
+            item_key, now = int(self._items.keys[candidates.items[at]]), int(queries.request_times[row])
+            reasons[at] = (self._reason(found, item_key, now),)
         return reasons
 
-    def _reason(self, found: NearlineCandidates, item_key: int) -> Reason:
+    def _reason(self, found: NearlineCandidates, item_key: int, now: int) -> Reason:
         places = np.flatnonzero(found.items == item_key)
         if not len(places):
             return Reason(self._name)
@@ -115,6 +149,7 @@ class NearlineChannel:
             scenario=found.scenarios[visit],
             visit=found.request_ids[visit],
             rank=int(found.ranks[places[0]]),
+            age_seconds=max(now - int(found.timestamps[visit]), 0),  # clocks of two machines may differ
         )
 
     # -- what was retrieved is remembered for `explain`: by then the stream may have replaced it
@@ -136,12 +171,18 @@ class NearlineChannel:
     # -- the store
 
     def _read(self, user_keys: list[int]) -> list[NearlineCandidates]:
-        names = self._wanted()
-        keys = [candidates_key(user_key, name) for user_key in user_keys for name in names]
+        none = [NearlineCandidates.none()] * len(user_keys)
+        if self._clock() < self._ask_at:
+            return none
         try:
-            raws = self._store.get_many(CANDIDATES, keys)
-        except TornValue:
-            raws = [self._value(key) for key in keys]
+            names = self._wanted()
+            keys = [candidates_key(user_key, name) for user_key in user_keys for name in names]
+            raws = self._values(keys) if keys else []
+        except StoreError as error:
+            self.failures += 1
+            self._ask_at = self._clock() + _AWAY_SECONDS
+            self._warn("answers come without nearline candidates (%d times so far): %s", self.failures, error)
+            return none
         parts = [self._decoded(raw) for raw in raws]
         n = len(names)
         return [combine(parts[row * n : (row + 1) * n], self._weights) for row in range(len(user_keys))]
@@ -149,10 +190,16 @@ class NearlineChannel:
     def _wanted(self) -> list[str]:
         if self._scenarios is not None:
             return self._scenarios
-        now = time.monotonic()
-        if not self._seen or now - self._seen_at > _REFRESH_SECONDS:
-            self._seen, self._seen_at = seen_scenarios(self._store), now
+        now = self._clock()
+        if now >= self._look_at:
+            self._seen, self._look_at = seen_scenarios(self._store), now + _REFRESH_SECONDS
         return self._seen
+
+    def _values(self, keys: list[bytes]) -> list[bytes | None]:
+        try:
+            return self._store.get_many(CANDIDATES, keys)
+        except TornValue:
+            return [self._value(key) for key in keys]
 
     def _value(self, key: bytes) -> bytes | None:
         try:
@@ -172,4 +219,10 @@ class NearlineChannel:
 
     def _count_unreadable(self, error: Exception) -> None:
         self.unreadable += 1
-        logger.error("no nearline candidates for one user: %s", error)
+        self._warn("no nearline candidates of one user and scenario (%d so far): %s", self.unreadable, error)
+
+    def _warn(self, what: str, *details: object) -> None:
+        now = self._clock()
+        if now >= self._warn_at:  # a store of another version would fill the log with one line for each request
+            self._warn_at = now + _WARNING_SECONDS
+            logger.warning(what, *details)

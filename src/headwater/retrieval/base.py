@@ -226,6 +226,8 @@ class Reason:
         Item code of the history that led here.
     scenario, visit, rank : str, str, int, or None
         Where a nearline candidate was ranked: the surface, the visit's request id, the rank from 0.
+    age_seconds : int or None
+        How long before the request that visit was.
     """
 
     channel: str
@@ -234,6 +236,7 @@ class Reason:
     scenario: str | None = None
     visit: str | None = None
     rank: int | None = None
+    age_seconds: int | None = None
 
 
 Reasons = list[tuple[Reason, ...]]

@@ -32,7 +32,7 @@ class CandidatesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 class Why(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One reason. `kind` is `profile` (an item of the user's history), `context` (the item on view),
-    `nearline` (ranked on an earlier visit), or `popular`; `text` says it in a sentence."""
+    `nearline` (ranked on an earlier visit, `age_seconds` before), or `popular`; `text` says it in a sentence."""
 
     kind: str
     channel: str
@@ -43,6 +43,7 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     scenario: str | None = None
     visit: str | None = None
     rank: int | None = None
+    age_seconds: int | None = None
 
 
 class AnsweredItem(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,13 +25,27 @@ def say_why(release: Release, reason: Reason, on_view: int) -> Why:
         return Why(
             kind="nearline",
             channel=reason.channel,
-            text=f"ranked {_ordinal((reason.rank or 0) + 1)} on a visit to {reason.scenario}",
+            text=f"ranked {_ordinal((reason.rank or 0) + 1)} on a visit to {reason.scenario}"
+            + _before(reason.age_seconds),
             share=share,
             scenario=reason.scenario,
             visit=reason.visit,
             rank=reason.rank,
+            age_seconds=reason.age_seconds,
         )
     return Why(kind="popular", channel=reason.channel, text="popular with everybody", share=share)
+
+
+def _before(seconds: int | None) -> str:
+    return "" if seconds is None else f", {say_age(seconds)} before"
+
+
+def say_age(seconds: int) -> str:
+    """A span of time in its largest unit, rounded down: ``4 min``."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def _ordinal(number: int) -> str:
