@@ -94,6 +94,13 @@ class StoreContract:
         assert list(store.scan("a")) == [(key, key) for key in keys]
         assert list(store.scan("missing")) == []
 
+    def test_a_scan_of_a_prefix_gives_the_keys_that_begin_with_it_and_no_other(self, store: Store) -> None:
+        keys = [b"a", b"b", b"b\xff", b"b\xff\xff", b"ba", b"c"]
+        store.put_many([Put("a", key, key) for key in keys] + [Put("ab", b"b", b"of another namespace")])
+        assert list(store.scan("a", b"b")) == [(key, key) for key in sorted(keys) if key.startswith(b"b")]
+        assert list(store.scan("a", b"b\xff")) == [(b"b\xff", b"b\xff"), (b"b\xff\xff", b"b\xff\xff")]
+        assert list(store.scan("a", b"d")) == []
+
     def test_a_store_can_be_written_while_it_is_scanned(self, store: Store) -> None:
         store.put_many([Put("a", index.to_bytes(3, "big"), b"old") for index in range(2_500)])
         for key, _ in store.scan("a"):

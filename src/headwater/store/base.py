@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -48,15 +49,20 @@ def key_bytes(key: int) -> bytes:
 
 def address(namespace: str, key: bytes) -> bytes:
     """Where a store keeps a key: the namespace, a NUL, the key. Raises `StoreError` where it may not be."""
-    if not namespace or "\0" in namespace:
-        raise StoreError(f"a namespace is a text without NUL that is not empty, not {namespace!r}")
-    place = namespace.encode() + b"\0" + key
+    place = _prefix(namespace) + key
     if len(place) > MAX_ADDRESS:
         raise StoreError(
             f"key {key[:32]!r}… of namespace {namespace!r} takes {len(place)} bytes with its namespace; "
             f"a store allows {MAX_ADDRESS}. Store a hash of the key instead."
         )
     return place
+
+
+@lru_cache(maxsize=256)
+def _prefix(namespace: str) -> bytes:
+    if not namespace or "\0" in namespace:
+        raise StoreError(f"a namespace is a text without NUL that is not empty, not {namespace!r}")
+    return namespace.encode() + b"\0"
 
 
 class Store(Protocol):
@@ -108,8 +114,8 @@ class Store(Protocol):
         """Remove keys; returns how many living values there were. A torn value is removed, and counts."""
         ...
 
-    def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
-        """Every living (key, value) of a namespace, in key order.
+    def scan(self, namespace: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Every living (key, value) of a namespace whose key begins with `prefix`, in key order.
 
         Not one snapshot: a value written behind the scan is missed, one written ahead of it is found.
         """

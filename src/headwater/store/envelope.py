@@ -59,7 +59,7 @@ def seal(payload: bytes, *, expires: float | None = None, offset: int | None = N
     """Wrap `payload`; the same arguments give the same bytes."""
     flags = (_HAS_EXPIRY if expires is not None else 0) | (_HAS_OFFSET if offset is not None else 0)
     header = _HEADER.pack(_MAGIC, _VERSION, flags, expires or 0.0, offset or 0)
-    return header + _CHECKSUM.pack(_checksum(header, payload)) + payload
+    return b"".join((header, _CHECKSUM.pack(_checksum(header, payload)), payload))
 
 
 def unseal(raw: bytes | memoryview) -> Envelope:
@@ -118,6 +118,4 @@ def is_expired(raw: bytes | memoryview, now: float) -> bool:
 
 
 def _checksum(header: bytes, payload: bytes) -> int:
-    digest = xxhash.xxh3_64(header)
-    digest.update(payload)
-    return digest.intdigest()
+    return xxhash.xxh3_64_intdigest(header + payload)

@@ -122,12 +122,12 @@ class LmdbStore:
         def write(txn: lmdb.Transaction) -> int:
             now = self._clock()
             puts = change([self._living(txn, place, now) for place in addresses])
-            staged, effective = stage(puts, txn.get, now, seals_expiry=True)
+            # All in the order of addresses: neighbours share pages, and each page is then looked up and written once.
+            staged, effective = stage(puts, lambda places: _stored(txn, places), now, seals_expiry=True)
             for place, (value, _) in staged.items():
                 if value is None:
                     txn.delete(place)
             with txn.cursor() as cursor:
-                # In the order of their addresses: neighbours share pages, and each is then written once.
                 cursor.putmulti([(place, value) for place, (value, _) in staged.items() if value is not None])
             self._sweep(txn, now, max(_SWEEP_ENTRIES, 2 * len(staged)))
             return effective
@@ -149,14 +149,15 @@ class LmdbStore:
 
         return self._run(write, write=True)
 
-    def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, namespace: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """See `Store.scan`. Each page of at most 1,000 entries or 8 MiB is a snapshot; no transaction stays open
         between pages, so that a slow reader keeps no old pages alive.
         """
-        prefix = address(namespace, b"")
+        key_at = len(address(namespace, b""))
+        start = address(namespace, prefix)
         after: bytes | None = None
         while True:
-            page, after = self._run(lambda txn, after=after: self._page(txn, prefix, after), write=False)
+            page, after = self._run(lambda txn, after=after: self._page(txn, start, key_at, after), write=False)
             yield from page
             if after is None:
                 return
@@ -185,21 +186,21 @@ class LmdbStore:
             ) from error
 
     def _page(
-        self, txn: lmdb.Transaction, prefix: bytes, after: bytes | None
+        self, txn: lmdb.Transaction, start: bytes, key_at: int, after: bytes | None
     ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
         """One page of a scan, and the address it ended at; None where nothing is left."""
         now = self._clock()
         page: list[tuple[bytes, bytes]] = []
         seen = size = 0
         with txn.cursor() as cursor:
-            found = cursor.set_range(prefix if after is None else after + b"\0")
+            found = cursor.set_range(start if after is None else after + b"\0")
             while found:
                 place, raw = bytes(cursor.key()), cursor.value()
-                if not place.startswith(prefix):
+                if not place.startswith(start):
                     break
                 envelope = self._opened(place, raw)
                 if not envelope.is_expired(now):
-                    page.append((place[len(prefix) :], envelope.payload))
+                    page.append((place[key_at:], envelope.payload))
                 seen, size = seen + 1, size + len(raw)
                 if seen == _SCAN_ENTRIES or size >= _SCAN_BYTES:
                     return page, place
@@ -299,3 +300,9 @@ class LmdbStore:
             finally:
                 self._is_resizing = False
                 self._turn.notify_all()
+
+
+def _stored(txn: lmdb.Transaction, places: Sequence[bytes]) -> dict[bytes, bytes | memoryview]:
+    """What stands at each of the addresses, as it lies in the map: until the first write of the transaction."""
+    with txn.cursor() as cursor:
+        return {bytes(place): raw for place, raw in cursor.getmulti(places)}

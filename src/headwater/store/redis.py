@@ -109,7 +109,7 @@ class RedisStore:
             puts = change([self._payload(place, found[place]) for place in places])
             # What is written but was not read counts too: its log offset decides.
             found |= self._beginnings([place for place in _places(puts) if place not in found])
-            staged, effective = stage(puts, found.get, 0.0, seals_expiry=False)
+            staged, effective = stage(puts, lambda _, found=found: found, 0.0, seals_expiry=False)
             if not staged or self._compare_and_write(found, staged):
                 return effective
             time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.001 * 2 ** min(attempt, 10))))
@@ -123,9 +123,10 @@ class RedisStore:
         places = [self._prefix + address(namespace, key) for key in keys]
         return self._server.command("DEL", *places) if places else 0
 
-    def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
-        """See `Store.scan`. Goes through the keys of the whole server, and holds the namespace's in memory."""
-        start = self._prefix + address(namespace, b"")
+    def scan(self, namespace: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """See `Store.scan`. Goes through the keys of the whole server, and holds those that it seeks in memory."""
+        first = self._prefix + address(namespace, b"")
+        start = first + prefix
         pattern = b"".join(b"\\" + bytes([byte]) if byte in b"*?[]^\\" else bytes([byte]) for byte in start) + b"*"
         found: set[bytes] = set()
         cursor: int | bytes = 0
@@ -134,7 +135,7 @@ class RedisStore:
             found.update(page)
             if int(cursor) == 0:
                 break
-        keys = sorted(key[len(start) :] for key in found)
+        keys = sorted(key[len(first) :] for key in found)
         for at in range(0, len(keys), _SCAN_KEYS):
             page_keys = keys[at : at + _SCAN_KEYS]
             for key, value in zip(page_keys, self.get_many(namespace, page_keys), strict=True):

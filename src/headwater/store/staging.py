@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import StoreError
 from headwater.store.base import MAX_VALUE, Put, address
-from headwater.store.envelope import offset_in, seal
+from headwater.store.envelope import claims_offset, offset_in, seal
 
 Staged = dict[bytes, tuple[bytes | None, float | None]]
 """Address -> the sealed value, None to remove it, and the seconds it has to live."""
@@ -14,7 +14,7 @@ Staged = dict[bytes, tuple[bytes | None, float | None]]
 
 def stage(
     puts: Sequence[Put],
-    stored: Callable[[bytes], bytes | memoryview | None],
+    read: Callable[[Sequence[bytes]], Mapping[bytes, bytes | memoryview | None]],
     now: float,
     *,
     seals_expiry: bool,
@@ -25,8 +25,9 @@ def stage(
     ----------
     puts : sequence of Put
         In order: of two puts to one key the later one wins, and it meets the offset of the earlier one.
-    stored : callable
-        Address -> the bytes stored there, None where there are none. An expired value may still be there.
+    read : callable
+        Addresses in ascending order -> the bytes stored at each, None or nothing where there are none. An expired value
+        may still be there.
     now : float
         Unix seconds.
     seals_expiry : bool
@@ -39,22 +40,26 @@ def stage(
     ValueError
         A ttl is not above 0.
     """
+    for put in puts:
+        check(put)
+    places = [address(put.namespace, put.key) for put in puts]
+    stored = read(sorted(set(places)))
     staged: Staged = {}
     effective = 0
-    for put in puts:
-        place = address(put.namespace, put.key)
-        check(put)
-        there = staged[place][0] if place in staged else stored(place)
+    for place, put in zip(places, puts, strict=True):
+        there = staged[place][0] if place in staged else stored.get(place)
         if put.value is None:
             effective += there is not None
             staged[place] = (None, None)
             continue
-        offset, kept = put.offset, offset_in(there, now)
-        if kept is not None:
-            if offset is None:
-                offset = kept
-            elif offset <= kept:
-                continue
+        offset = put.offset
+        if there is not None and claims_offset(there):
+            kept = offset_in(there, now)
+            if kept is not None:
+                if offset is None:
+                    offset = kept
+                elif offset <= kept:
+                    continue
         expires = now + put.ttl if seals_expiry and put.ttl is not None else None
         staged[place] = seal(put.value, expires=expires, offset=offset), put.ttl
         effective += 1
