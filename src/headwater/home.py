@@ -10,9 +10,17 @@ DEFAULT_HOME = Path(".headwater")
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folders below one root (default `.headwater` in the working directory)."""
+    """The folders below one root (default `.headwater` in the working directory), and a store that may lie elsewhere.
+
+    Attributes
+    ----------
+    root : Path
+    store_place : str, optional
+        Folder or URL of the store, see `headwater.store.open_store`; without, the folder `store` below the root.
+    """
 
     root: Path = DEFAULT_HOME
+    store_place: str | None = None
 
     @property
     def releases(self) -> Path:
@@ -20,9 +28,9 @@ class Home:
         return self.root / "releases"
 
     @property
-    def store(self) -> Path:
-        """The embedded store: profiles, nearline state and candidates."""
-        return self.root / "store"
+    def store(self) -> Path | str:
+        """Where the store is: profiles, nearline state and candidates."""
+        return self.store_place or self.root / "store"
 
     @property
     def log(self) -> Path:

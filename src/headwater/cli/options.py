@@ -15,6 +15,16 @@ from headwater.errors import ConfigError
 
 HomeOption = Annotated[Path, typer.Option("--home", help="Where data, releases and state are kept.")]
 
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER|URL",
+        envvar="HEADWATER_STORE",
+        help="The store: a folder, or redis://host:6379/0. (default: the home's)",
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class EventOptions:

@@ -17,7 +17,8 @@ from headwater.nearline.candidates import decode
 from headwater.nearline.stored import CANDIDATES, candidates_key
 from headwater.service.messages import Answer, AnsweredItem
 from headwater.show import print_answer
-from headwater.store.lmdb import LmdbStore
+from headwater.store.base import Store
+from headwater.store.place import open_store
 
 PAGE = 8
 """Items on one page of the played visits."""
@@ -38,7 +39,7 @@ class Played:
 def play_visits(home: Home, user: int | str, console: Console) -> Played:
     """Homepage; a detail page; a click; homepage again, with what the detail page's ranker left unseen."""
     played = Played()
-    store = LmdbStore(home.store)
+    store = open_store(home.store)
     try:
         with running(home) as client:
             first = _visit(client, played, console, "the user opens the homepage", user=user)
@@ -87,7 +88,7 @@ def _act(client: httpx.Client, user: int | str, item: AnsweredItem, behaviour: s
     client.post("/v1/events", json={"events": [event]}).raise_for_status()
 
 
-def _await_stream(store: LmdbStore, user: int | str, request_id: str, played: Played) -> str:
+def _await_stream(store: Store, user: int | str, request_id: str, played: Played) -> str:
     """Wait until the stream has put the visit's items into the store, and say how long that took."""
     start = time.perf_counter()
     while time.perf_counter() - start < STREAM_SECONDS:

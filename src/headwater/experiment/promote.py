@@ -112,9 +112,9 @@ def require_own_home(dataset: Dataset, home: Home) -> None:
 def import_profiles(dataset: Dataset, home: Home) -> None:
     """Write every user's history to the profile store of `home`; events that are there already stay one."""
     from headwater.profile.history import Profile
-    from headwater.store.lmdb import LmdbStore
+    from headwater.store.place import open_store
 
-    store = LmdbStore(home.store)
+    store = open_store(home.store)
     try:
         Profile(store).append_many(
             users=dataset.users.keys[dataset.event_users],

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from headwater.nearline.local import Status, Stream, forget
     from headwater.nearline.policy import Policy, PolicyFile
     from headwater.nearline.ranklog import RankedItem, RankLog, UserEvent, Visit
-    from headwater.nearline.sources import DirectorySource, RedisGroupSource, RedisRankLog, RedisSource, Source
+    from headwater.nearline.sources import (
+        DirectorySource,
+        RedisGroupSource,
+        RedisRankLog,
+        RedisSource,
+        Source,
+        open_source,
+    )
 
 __all__ = [
     "ArrowRankLog",
@@ -34,6 +41,7 @@ __all__ = [
     "Visit",
     "dead_letters",
     "forget",
+    "open_source",
 ]
 
 _MODULES = {
@@ -43,7 +51,7 @@ _MODULES = {
     "local": ("Status", "Stream", "forget"),
     "policy": ("Policy", "PolicyFile"),
     "ranklog": ("RankLog", "RankedItem", "UserEvent", "Visit"),
-    "sources": ("DirectorySource", "RedisGroupSource", "RedisRankLog", "RedisSource", "Source"),
+    "sources": ("DirectorySource", "RedisGroupSource", "RedisRankLog", "RedisSource", "Source", "open_source"),
 }
 
 

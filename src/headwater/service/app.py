@@ -47,6 +47,7 @@ MAX_BODY = 1_000_000
 """Bytes of one request body; larger ones are refused with 413."""
 
 HOME_VARIABLE = "HEADWATER_HOME"
+STORE_VARIABLE = "HEADWATER_STORE"
 TOKEN_VARIABLE = "HEADWATER_TOKEN"
 
 
@@ -184,7 +185,8 @@ def create_app(home: Home, token: str | None = None) -> Litestar:
 
 def create() -> Litestar:
     """What each worker process runs; its settings come from the environment of `serve`."""
-    return create_app(Home(Path(os.environ[HOME_VARIABLE])), os.environ.get(TOKEN_VARIABLE) or None)
+    home = Home(Path(os.environ[HOME_VARIABLE]), os.environ.get(STORE_VARIABLE) or None)
+    return create_app(home, os.environ.get(TOKEN_VARIABLE) or None)
 
 
 def serve(home: Home, *, host: str = "127.0.0.1", port: int = 8080, workers: int = 1, token: str | None = None) -> None:
@@ -209,6 +211,7 @@ def serve(home: Home, *, host: str = "127.0.0.1", port: int = 8080, workers: int
         )
     releases.current(home.releases)
     os.environ[HOME_VARIABLE] = str(home.root.absolute())
+    os.environ[STORE_VARIABLE] = home.store_place or ""
     os.environ[TOKEN_VARIABLE] = token or ""
     Granian(
         "headwater.service.app:create",

@@ -10,7 +10,7 @@ from headwater.errors import HeadwaterError
 from headwater.home import Home
 from headwater.nearline.ranklog import RankLog
 from headwater.service.pipeline import Pipeline
-from headwater.store.lmdb import LmdbStore
+from headwater.store.place import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Live:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self.store = LmdbStore(home.store)
+        self.store = open_store(home.store)
         self.log = RankLog(home.log)
         self.pipeline = self._load(releases.current(home.releases))
         self.refused: str | None = None

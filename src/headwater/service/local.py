@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from headwater import release as releases
 from headwater.home import Home
 from headwater.service.pipeline import Pipeline
-from headwater.store.lmdb import LmdbStore
+from headwater.store.place import open_store
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def open_pipeline(home: Home) -> Iterator[Pipeline]:
     Raises `ReleaseError` where no release is promoted.
     """
     release = releases.load(home.releases / releases.current(home.releases))
-    store = LmdbStore(home.store)
+    store = open_store(home.store)
     try:
         yield Pipeline(release, store, log=None)
     finally:

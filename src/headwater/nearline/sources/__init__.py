@@ -2,6 +2,7 @@
 
 from headwater.nearline.sources.base import Batch, Block, Line, Position, Source
 from headwater.nearline.sources.directory import DirectorySource
+from headwater.nearline.sources.place import open_source
 from headwater.nearline.sources.redis import RedisGroupSource, RedisRankLog, RedisSource
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "RedisRankLog",
     "RedisSource",
     "Source",
+    "open_source",
 ]
