@@ -28,7 +28,7 @@ def serve(
     Example: headwater serve --port 8080, then
     curl -s localhost:8080/v1/candidates -H 'content-type: application/json' -d '{"user": 1, "k": 5}'
     """
-    from headwater.service.app import TOKEN_VARIABLE
+    from headwater.network import TOKEN_VARIABLE
     from headwater.service.app import serve as run
 
     run(Home(home), host=host, port=port, workers=workers, token=os.environ.get(TOKEN_VARIABLE))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import logging
 import os
 import time
@@ -25,9 +23,10 @@ from litestar.params import JSONBody
 import headwater
 from headwater.data.schema import BEHAVIOURS, Behaviour
 from headwater.data.vocabulary import UNKNOWN, key_of
-from headwater.errors import ConfigError, SchemaError, StoreError, UnknownItem
+from headwater.errors import SchemaError, StoreError, UnknownItem
 from headwater.home import Home
 from headwater.nearline.ranklog import MAX_AHEAD, UserEvent
+from headwater.network import TOKEN_VARIABLE, is_bearer, is_loopback, require_guard
 from headwater.service.live import Live
 from headwater.service.messages import (
     Answer,
@@ -48,7 +47,6 @@ MAX_BODY = 1_000_000
 
 HOME_VARIABLE = "HEADWATER_HOME"
 STORE_VARIABLE = "HEADWATER_STORE"
-TOKEN_VARIABLE = "HEADWATER_TOKEN"
 
 
 @post("/v1/candidates", status_code=200, sync_to_thread=False)
@@ -157,9 +155,9 @@ def create_app(home: Home, token: str | None = None) -> Litestar:
         if token:
             given = headers.get("authorization", "")
             is_open = connection.scope["path"] == "/healthz"
-            if not is_open and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            if not is_open and not is_bearer(given, token):
                 raise NotAuthorizedException("this service demands 'Authorization: Bearer <token>'")
-        elif not _is_loopback(_host_name(headers.get("host", ""))):
+        elif not is_loopback(_host_name(headers.get("host", ""))):
             # A web page that renames itself to a loopback address (DNS rebinding) must not read histories.
             raise PermissionDeniedException("without a token this service answers to loopback names only")
         if connection.scope.get("method") == "POST" and headers.get("content-type", "").partition(";")[0] != JSON:
@@ -204,11 +202,7 @@ def serve(home: Home, *, host: str = "127.0.0.1", port: int = 8080, workers: int
 
     from headwater import release as releases
 
-    if not _is_loopback(host) and not token:
-        raise ConfigError(
-            f"{host} can be reached from other machines: set {TOKEN_VARIABLE} to a secret that callers must send, "
-            f"or listen on 127.0.0.1"
-        )
+    require_guard(host, token)
     releases.current(home.releases)
     os.environ[HOME_VARIABLE] = str(home.root.absolute())
     os.environ[STORE_VARIABLE] = home.store_place or ""
@@ -227,12 +221,3 @@ def _host_name(header: str) -> str:
     """The name in a Host header, without port and brackets."""
     name, bracket, _ = header.removeprefix("[").partition("]")
     return name if bracket else header.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
