@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -130,22 +131,23 @@ def parts(traffic: Traffic, policy: Policy) -> None:
     say("state of a user and scenario", f"{len(encode(states[0])) / 1024:.1f} KiB")
 
 
-def stream_through(folder: Path, stream: Stream, batches: Iterator[pa.RecordBatch], form: str) -> tuple[float, float]:
-    """Write batches to the log and take them in; the seconds, by both clocks, that taking them in took."""
+def stream_through(
+    folder: Path, stream: Stream, batches: Iterator[pa.RecordBatch], form: str, at_once: int
+) -> tuple[float, float]:
+    """Write `at_once` visits to the log and take them in, and so on; the seconds, by both clocks, of taking in."""
     wall = cpu = 0.0
-    written = 0
-    for batch in batches:
-        if form == "arrow":
-            log = ArrowRankLog(folder)
-            log.append_batch(batch)
-            log.close()
-        else:
-            lines = [encode_line(record, columnar=form == "columns") for record in to_records(batch)]
-            (folder / f"{time.time_ns()}.jsonl").write_bytes(b"".join(lines))
-        written += batch.num_rows
-        before = stream.status().records
+    while group := list(islice(batches, max(1, at_once // ROWS))):
+        log = ArrowRankLog(folder)
+        for batch in group:
+            if form == "arrow":
+                log.append_batch(batch)
+            else:
+                lines = [encode_line(record, columnar=form == "columns") for record in to_records(batch)]
+                (folder / f"{time.time_ns()}.jsonl").write_bytes(b"".join(lines))
+        log.close()
+        before, visits = stream.status().records, sum(batch.num_rows for batch in group)
         start = time.perf_counter(), time.process_time()
-        while stream.status().records - before < batch.num_rows:
+        while stream.status().records - before < visits:
             stream.run_once()
         wall, cpu = wall + time.perf_counter() - start[0], cpu + time.process_time() - start[1]
         for path in folder.iterdir():
@@ -160,12 +162,12 @@ def runtime(folder: Path, given: argparse.Namespace, policy: Policy) -> None:
     store = LmdbStore(folder / "store", map_size=64 << 30)
     stream = Stream(DirectorySource(folder / "log"), store, policy, batch=given.batch, memory_bytes=given.memory << 20)
     fill = given.users * given.fill * given.scenarios
-    wall, cpu = stream_through(folder / "log", stream, traffic.batches(fill), "arrow")
+    wall, cpu = stream_through(folder / "log", stream, traffic.batches(fill), "arrow", given.batch)
     if fill:
         say(f"fill: Arrow -> LMDB, {fill:,} visits", rate(fill, wall, cpu))
     for form in given.forms.split(","):
         visits = given.visits if form == "arrow" else min(given.visits, 10_000)
-        wall, cpu = stream_through(folder / "log", stream, traffic.batches(visits), form)
+        wall, cpu = stream_through(folder / "log", stream, traffic.batches(visits), form, given.batch)
         say(
             f"{form} -> LMDB, {given.users:,} users, {stream.status().memory_bytes >> 20:,} MiB held",
             rate(visits, wall, cpu),
@@ -284,7 +286,7 @@ def main() -> None:
     arguments.add_argument("--queue", type=int, default=10, help="visits kept of a user and scenario")
     arguments.add_argument("--fill", type=int, default=10, help="visits of a user and scenario before the measurement")
     arguments.add_argument("--scenarios", type=int, default=1)
-    arguments.add_argument("--batch", type=int, default=ROWS, help="records of one durable write")
+    arguments.add_argument("--batch", type=int, default=8_000, help="records of one durable write at most")
     arguments.add_argument("--memory", type=int, default=4_096, help="MiB of states to hold")
     arguments.add_argument("--forms", default="arrow,columns,rows", help="of the log: arrow, columns and rows of JSON")
     arguments.add_argument("--load", type=int, default=5_000, help="visits/s while append -> readable is measured")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -26,7 +28,6 @@ from headwater.nearline.stored import (
     MARKS,
     POSITIONS,
     STATES,
-    VISITS,
     States,
     forget_writes,
     writes,
@@ -107,7 +108,7 @@ class Stream:
         policy: Policy | PolicyFile,
         *,
         name: str = "stream",
-        batch: int = 2_000,
+        batch: int = 8_000,
         partition: tuple[int, int] = (0, 1),
         memory_bytes: int = 4 << 30,
         clock: Callable[[], float] = time.time,
@@ -141,7 +142,8 @@ class Stream:
             A state was written by another version of Headwater.
         """
         try:
-            return self._run_once()
+            with _no_collection():
+                return self._run_once()
         except BaseException:
             # The states in memory are ahead of the store.
             self._let_go()
@@ -190,10 +192,11 @@ class Stream:
         chunks = [part.take(np.arange(at, min(at + self._batch, len(part)))) for part in parts
                   for at in range(0, len(part), self._batch)]  # fmt: skip
         last = [*map(to_put, letters), Put(POSITIONS, self._name, msgspec.json.encode(polled.position))]
-        for chunk in chunks[:-1]:
-            if not self._take_in(chunk, policy, []):
+        groups = _grouped(chunks, self._batch)
+        for group in groups[:-1]:
+            if not self._take_in(group, policy, []):
                 return 1
-        if not self._take_in(chunks[-1] if chunks else None, policy, last):
+        if not self._take_in(groups[-1], policy, last):
             return 1
         self._source.commit(polled.position)
         self._dead_letters += len(letters)
@@ -202,17 +205,16 @@ class Stream:
         self._newest_append = max(appended, default=self._newest_append)
         return max(polled.records, 1)
 
-    def _take_in(self, columns: RecordColumns | None, policy: Policy, rest: Sequence[Put]) -> bool:
+    def _take_in(self, parts: Sequence[RecordColumns], policy: Policy, rest: Sequence[Put]) -> bool:
         """Write one batch; False where the store was changed by somebody else, and nothing was written."""
-        states: dict[int, UserState] = {}
-        puts: list[Put] = []
+        states, stored = self._states.take({user for columns in parts for user in columns.users.tolist()})
         days: dict[str, int] = {}
-        if columns is not None:
-            states, stored = self._states.take(set(columns.users.tolist()))
+        for columns in parts:
             operator.take_in(states, columns, policy)
-            puts = writes(stored, states, policy)
-            days = scenarios.days_of_records(columns, policy)
-        days = {name: day for name, day in days.items() if day > self._days.get(name, -1)}
+            for name, day in scenarios.days_of_records(columns, policy).items():
+                if day > max(self._days.get(name, -1), days.get(name, -1)):
+                    days[name] = day
+        puts = writes(stored, states, policy)
         is_foreign = False
         keys = [(POSITIONS, self._name), (MARKS, self._writer), (MARKS, FORGOTTEN)]
         if days:  # another partition may have changed the list: it is read and written in the same step
@@ -314,6 +316,31 @@ class Stream:
         return columns.take(np.flatnonzero(own & ~is_refused)), refused
 
 
+def _grouped(parts: Sequence[RecordColumns], limit: int) -> list[list[RecordColumns]]:
+    """The parts in order, in groups of at most `limit` records, or of one part; one group at least."""
+    groups: list[list[RecordColumns]] = [[]]
+    room = limit
+    for part in parts:
+        if groups[-1] and len(part) > room:
+            groups.append([])
+            room = limit
+        groups[-1].append(part)
+        room -= len(part)
+    return groups
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the collector of cycles still: a batch makes none, and a collection walks the states of all users."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def forget(store: Store, user_key: int, *, at: int) -> None:
     """Remove a user's queues and candidates, and never take in a record up to time `at`, Unix seconds, again.
 
@@ -333,7 +360,6 @@ def forget(store: Store, user_key: int, *, at: int) -> None:
         store.update_many(keys, change)
     except TornValue:
         # Nothing of it can be read, so nothing of it can be kept, and what belongs to it must be looked for.
-        for namespace in (VISITS, CANDIDATES):
-            store.delete_many(namespace, [other for other, _ in store.scan(namespace) if other.startswith(key)])
+        store.delete_many(CANDIDATES, [other for other, _ in store.scan(CANDIDATES, key)])
         nobody = encode(UserState(forgotten_at=at), with_contents=False)
         store.put_many([Put(STATES, key, nobody), Put(MARKS, FORGOTTEN, os.urandom(8))])

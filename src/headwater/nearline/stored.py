@@ -1,15 +1,18 @@
 """How states and candidates lie in a store, so that a visit writes itself and what follows from it, and nothing else.
 
-=================== ======================================= =====================================================
-namespace           key                                     value
-=================== ======================================= =====================================================
-nearline            user key, scenario                      that scenario's candidates (`candidates.decode`)
-nearline-scenario   `scenarios.NEWEST`                      the scenarios that readers ask for
-nearline-state      user key                                the state without contents (`state.decode`)
-nearline-visit      user key, xxh3 of scenario, request id  the content of a queued visit
-nearline-position   name of a stream                        how far it has read
-nearline-mark       see `FORGOTTEN`                         changed where states were changed beside the stream
-=================== ======================================= =====================================================
+=================== ============================================= =================================================
+namespace           key                                           value
+=================== ============================================= =================================================
+nearline            user key, scenario                            its candidates (`candidates.decode`)
+nearline            user key, 0xff, xxh3 of scenario, request id  the content of a queued visit
+nearline-state      user key                                      the state without contents (`state.decode`)
+nearline-scenario   `scenarios.NEWEST`                            the scenarios that readers ask for
+nearline-position   name of a stream                              how far it has read
+nearline-mark       see `FORGOTTEN`                               changed where states were changed beside the stream
+=================== ============================================= =================================================
+
+A user's candidates and contents are neighbours, for a store writes whole pages: what a visit changes of them stands on
+one or two. No scenario begins with 0xff, which is in no UTF-8.
 """
 
 from __future__ import annotations
@@ -33,9 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CANDIDATES = "nearline"
+CANDIDATES = VISITS = "nearline"
 STATES = "nearline-state"
-VISITS = "nearline-visit"
 POSITIONS = "nearline-position"
 MARKS = "nearline-mark"
 
@@ -52,7 +54,7 @@ def candidates_key(user_key: int, scenario: str) -> bytes:
 
 
 def visit_key(user_key: int, scenario: str, request_id: str) -> bytes:
-    """Key of a queued visit's content in `VISITS`: a user's are neighbours."""
+    """Key of a queued visit's content in `VISITS`."""
     return key_bytes(user_key) + _digest(scenario, request_id)
 
 
@@ -242,4 +244,4 @@ def _differ(old: NDArray[np.int64], new: NDArray[np.int64]) -> bool:
 
 
 def _digest(scenario: str, request_id: str) -> bytes:
-    return xxhash.xxh3_64_digest(f"{scenario}\0{request_id}".encode())
+    return b"\xff" + xxhash.xxh3_64_digest(f"{scenario}\0{request_id}".encode())

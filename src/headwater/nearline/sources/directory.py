@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_POLL_BYTES = 32 << 20
+_POLL_BYTES = 128 << 20
 _SKIP_BYTES = 1 << 20
 
 
@@ -57,7 +57,7 @@ class DirectorySource:
         self._streams: dict[str, StreamFile] = {}
 
     def poll(self, position: Position, max_records: int) -> Batch:
-        """See `Source.poll`. Reads at most about 32 MiB, or one Arrow batch."""
+        """See `Source.poll`. Reads at most about 128 MiB, or one Arrow batch."""
         found = self._files()
         if found is None:
             return Batch(position=dict(position))
