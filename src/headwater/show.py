@@ -110,7 +110,7 @@ def print_table(console: Console, table: Table, path: Path, *, is_incremental: b
         print_incremental(console, found)
         looked_at = {part.channel for part in found[0].contributions} if found else set()
         others = [line.channel for line in table.lines() if line.rows and line.channel not in looked_at]
-        if others:
+        if found and others:
             console.print(
                 f"[dim]not in it, since the ranks of its targets are not here: {escape(', '.join(others))}[/dim]"
             )

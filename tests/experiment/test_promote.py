@@ -130,3 +130,13 @@ def test_another_data_set_needs_a_home_of_its_own(tmp_path: Path) -> None:
         train(recipe_of(PopularConfig()), tiny("films", [3, 3]), home)
     train(recipe_of(PopularConfig()), tiny("shop", [3, 4]), home)
     assert len(releases.listed(home.releases)) == 2
+
+
+def test_a_channel_that_reads_what_a_service_does_not_know_is_refused_before_it_is_trained(
+    marketplace: Dataset, learned: SASRecConfig, tmp_path: Path
+) -> None:
+    reading = learned.model_copy(update={"inputs": learned.inputs.model_copy(update={"ratings": True})})
+    said: list[str] = []
+    with pytest.raises(ConfigError, match=r"sasrec reads ratings, .* set inputs.ratings = false"):
+        train(recipe_of(reading), marketplace, Home(tmp_path), say=said.append)
+    assert not said

@@ -25,6 +25,7 @@ def train(recipe: Recipe, dataset: Dataset, home: Home, *, validate: bool = True
     set knows; running this twice changes nothing there.
     """
     require_own_home(dataset, home)
+    require_servable(recipe)
     try:
         rows = evaluate_recipe(recipe, dataset, part="validation", say=say).rows if validate else []
     except SchemaError as error:
@@ -65,7 +66,7 @@ def promote_fitted(
     Raises
     ------
     ConfigError
-        `home` serves another data set.
+        `home` serves another data set, or a channel reads what a service does not know.
     ReleaseError
         A channel cannot be saved.
     """
@@ -74,6 +75,7 @@ def promote_fitted(
     from headwater.release import Merge
 
     require_own_home(histories, home)
+    require_servable(recipe)
     say(f"fitting the ranker {recipe.ranker.name}")
     ranker = AffinityRanker(recipe.ranker).fit(learned_from)
     say("building the release")
@@ -90,6 +92,17 @@ def promote_fitted(
     import_profiles(histories, home)
     releases.promote(home.releases, release)
     return release
+
+
+def require_servable(recipe: Recipe) -> None:
+    """Raise `ConfigError` where a channel reads ratings: the profiles of a service keep none, and would not say so."""
+    for channel in recipe.channels:
+        inputs = getattr(channel, "inputs", None)
+        if getattr(inputs, "ratings", False):
+            raise ConfigError(
+                f"{channel.name} reads ratings, which a service's profiles do not keep: it would answer worse than it "
+                "was measured; set inputs.ratings = false for a release (headwater evaluate takes it as it is)"
+            )
 
 
 def require_own_home(dataset: Dataset, home: Home) -> None:
