@@ -4,8 +4,8 @@ Kernels hold no state and release the GIL. Signatures are given, so that all is 
 then read from numba's cache) and never while records wait.
 
 A packed list ("content") is, little-endian: uint16 n, uint16 c, uint8 bytes of an item (4 where all are in [0, 2³²),
-else 8), uint8 bytes of a place (1 where c ≤ 256, else 2), two zeros; c int64 categories, ascending; n items, best
-first; n places of their categories among the c; zeros up to a multiple of 8. Contents that are laid one after another
+else 8), uint8 bytes of a place (1 where c ≤ 256, else 2), two zeros; c int64 categories, as they first come; n items,
+best first; n places of their categories among the c; zeros up to a multiple of 8. Contents that are laid one after another
 are aligned, and are read through views of 1, 2, 4 and 8 bytes of one buffer.
 """
 
@@ -74,7 +74,18 @@ def _table_size(n):
     return size
 
 
-# -- packing
+# -- packing: its tables hold the row of a key in an array, behind the stamp, and so are smaller
+
+
+@compiled("i8(u8[::1], i8, i8[::1], i8)")
+def _row_place(table, stamp, keys, key):
+    """Where the row of `key` stands in `table`, or would."""
+    mask = np.uint64(len(table) - 1)
+    scattered = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    at = (scattered ^ scattered >> np.uint64(32)) & mask
+    while table[at] >> np.uint64(16) == np.uint64(stamp) and keys[table[at] & np.uint64(0xFFFF)] != key:
+        at = (at + np.uint64(1)) & mask
+    return np.int64(at)
 
 
 _KEYS = numba.types.Array(numba.int64, 1, "C", readonly=True)  # Arrow's memory must not be written to
@@ -99,57 +110,50 @@ def pack(items, categories, starts, stops, truncations, out, ends):
     longest = 1
     for n in range(len(starts)):
         longest = max(longest, stops[n] - starts[n])
-    size = _table_size(longest)
-    keys, stamps, values = np.empty(size, np.int64), np.zeros(size, np.int32), np.empty(size, np.int32)
-    kept, first_places = np.empty(longest, np.int64), np.empty(longest, np.int32)
-    table, places = np.empty(longest, np.int64), np.empty(longest, np.int32)
-    stamp, end = 0, 0
+    item_rows, category_rows = np.zeros(2 * _table_size(longest), np.uint64), np.zeros(_table_size(longest), np.uint64)
+    kept, table, places = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int64)
+    end = 0
     for n in range(len(starts)):
-        stamp += 1
-        size_kept, ored = 0, 0
+        stamp = n + 1
+        size_kept, size_table, ored = 0, 0, 0
         for at in range(starts[n], stops[n]):
             if size_kept == truncations[n]:
                 break
             item = items[at]
-            place = _place(keys, stamps, stamp, item)
-            if stamps[place] != stamp:
-                stamps[place], keys[place] = stamp, item
-                ored |= item
-                kept[size_kept] = at
-                size_kept += 1
-        stamp += 1
-        size_table = 0
-        for row in range(size_kept):
-            category = categories[kept[row]]
-            place = _place(keys, stamps, stamp, category)
-            if stamps[place] != stamp:
-                stamps[place], keys[place], values[place] = stamp, category, size_table
+            place = _row_place(item_rows, stamp, kept, item)
+            if item_rows[place] >> np.uint64(16) == np.uint64(stamp):
+                continue
+            item_rows[place] = np.uint64(stamp << 16 | size_kept)
+            ored |= item
+            kept[size_kept] = item
+            category = categories[at]
+            place = _row_place(category_rows, stamp, table, category)
+            if category_rows[place] >> np.uint64(16) != np.uint64(stamp):
+                category_rows[place] = np.uint64(stamp << 16 | size_table)
                 table[size_table] = category
                 size_table += 1
-            first_places[row] = values[place]
-        by_category = np.argsort(table[:size_table])
-        for row in range(size_table):
-            places[by_category[row]] = row
+            places[size_kept] = np.int64(category_rows[place] & np.uint64(0xFFFF))
+            size_kept += 1
         item_width = 4 if 0 <= ored < 1 << 32 else 8
         place_width = 1 if size_table <= 256 else 2
         out8[end >> 3] = size_kept | size_table << 16 | item_width << 32 | place_width << 40
         end += _HEAD
         for row in range(size_table):
-            out8[(end >> 3) + row] = table[by_category[row]]
+            out8[(end >> 3) + row] = table[row]
         end += 8 * size_table
         if item_width == 4:
             for row in range(size_kept):
-                out4[(end >> 2) + row] = items[kept[row]]
+                out4[(end >> 2) + row] = kept[row]
         else:
             for row in range(size_kept):
-                out8[(end >> 3) + row] = items[kept[row]]
+                out8[(end >> 3) + row] = kept[row]
         end += item_width * size_kept
         if place_width == 1:
             for row in range(size_kept):
-                out[end + row] = places[first_places[row]]
+                out[end + row] = places[row]
         else:
             for row in range(size_kept):
-                out2[(end >> 1) + row] = places[first_places[row]]
+                out2[(end >> 1) + row] = places[row]
         end += place_width * size_kept
         while end & 7:
             out[end] = 0
