@@ -54,8 +54,9 @@ class EvaluateRecipe(Settings):
     seed: int = 0
     """Seed of the sampled negatives."""
     refit: bool = False
-    """Before the test part is measured, fit each channel once more, on training and validation part together, for as
-    many epochs as gave the best validation. What serves tomorrow is fitted so; many published figures are, too."""
+    """Beside it, fit each channel once more, on training and validation part together, for as many epochs as gave the
+    best validation, and measure that on the test part too. What serves tomorrow is fitted so; many published figures
+    are, too."""
 
 
 class Recipe(Settings):

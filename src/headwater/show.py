@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 NOT_RUN = "not run"
 """What a cell without a figure says."""
 
+REFITTED = "full ranking, each channel fitted again on training and validation part together"
+"""Heads the block of such figures."""
+
 TRIGGERS_SHOWN = 2
 """Reasons of one channel for one item that a line has room for."""
 
@@ -96,6 +99,14 @@ def print_evaluation(console: Console, table: Table) -> None:
             figures = (over_seeds([of_run[metric] for of_run in found]) for metric in metrics.values())
             lines.append([_marked(line), *figures])
         _print_figures(console, protocol, ["channel", *metrics], lines)
+    if any(row.refitted for row in table.rows):
+        metrics = quality_metrics(table)
+        lines = []
+        for line in _ordered(table):
+            found = [row.refitted.full.metrics for row in line.rows if row.refitted]
+            figures = (over_seeds([of_run[metric] for of_run in found]) for metric in metrics.values())
+            lines.append([_marked(line), *figures])
+        _print_figures(console, REFITTED, ["channel", *metrics], lines)
     for note in table.notes():
         console.print(f"[dim]{escape(note)}[/dim]")
 

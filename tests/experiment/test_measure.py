@@ -8,7 +8,9 @@ from small_recipes import recipe_of
 
 from headwater.data import Dataset, leave_one_out
 from headwater.experiment import Row, config_hash, evaluate_recipe
+from headwater.experiment.measure import resume_recipe
 from headwater.experiment.provenance import seed_of, with_seed
+from headwater.experiment.results import Results
 from headwater.metrics import FullRanking
 from headwater.recipe import Recipe
 from headwater.retrieval import evaluate
@@ -58,23 +60,39 @@ def test_a_refit_learns_from_the_validation_part_too_for_the_epochs_that_validat
     marketplace: Dataset, learned: SASRecConfig
 ) -> None:
     learned = learned.model_copy(update={"training": learned.training.model_copy(update={"learning_rate": 0.3})})
-    recipe = recipe_of(PopularConfig(), learned, refit=True)
-    kept: list[Channel] = []
-    table = evaluate_recipe(recipe, marketplace, keep=kept.append)
+    plain = evaluate_recipe(recipe_of(PopularConfig(), learned), marketplace)
+    table = evaluate_recipe(recipe_of(PopularConfig(), learned, refit=True), marketplace)
     split = leave_one_out(marketplace)
     assert len(split.before_test) == len(marketplace) - len(split.test)
-    validated = evaluate_recipe(recipe, marketplace, part="validation").rows[1]
-    assert validated.training is not None
-    best = validated.training["best_epoch"]
-    assert best + 1 < learned.training.epochs, "else this shows nothing"
-    shorter = learned.model_copy(update={"training": learned.training.model_copy(update={"epochs": best + 1})})
+    training = plain.rows[1].training
+    assert training is not None
+    epochs = training["best_epoch"] + 1
+    assert epochs < learned.training.epochs, "else this shows nothing"
+    shorter = learned.model_copy(update={"training": learned.training.model_copy(update={"epochs": epochs})})
     expected = [Popular().fit(split.before_test), SASRec(shorter).fit(split.before_test)]
-    for row, channel in zip(table.rows, expected, strict=True):
+    for row, before, channel in zip(table.rows, plain.rows, expected, strict=True):
+        assert row.full == before.full
+        assert row.config == before.config
+        assert before.refitted is None
+        assert row.refitted is not None
         found = evaluate(channel, split.test, FullRanking(), train=split.before_test, ks=(5, 10))
-        assert row.full.metrics == found.metrics
-    assert table.rows[1].training is not None
-    assert table.rows[1].training["curve"] == validated.training["curve"]
-    assert any("fitted again" in note for note in table.notes())
+        assert row.refitted.full.metrics == found.metrics
+        again = Row.from_json(json.loads(json.dumps(row.to_json(), allow_nan=False)))
+        assert again.refitted == row.refitted
+    assert [row.refitted.epochs for row in table.rows if row.refitted] == [None, epochs]
+
+
+def test_a_run_that_is_there_is_only_fitted_again(marketplace: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    asking = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"refit": True})})
+    plain = resume_recipe(recipe, marketplace, Results(tmp_path, "small", recipe, marketplace, "test")).rows
+    said: list[str] = []
+    again = resume_recipe(
+        asking, marketplace, Results(tmp_path, "small", asking, marketplace, "test"), say=said.append
+    ).rows
+    assert [row.fit_seconds for row in again] == pytest.approx([row.fit_seconds for row in plain], abs=1e-3)
+    assert all(row.refitted for row in again)
+    assert sum(line.startswith("fitting") for line in said) == len(recipe.channels)
+    assert all(row.refitted for row in Results(tmp_path, "small", recipe, marketplace, "test").rows())
 
 
 def test_a_row_reads_back_as_it_was_written(marketplace: Dataset, learned: SASRecConfig) -> None:

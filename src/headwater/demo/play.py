@@ -57,8 +57,7 @@ def play(recipe: Recipe, home: Home, console: Console) -> Path:
     console.print(Rule("3. Promote a release, and ask it"))
     # What was measured is what serves: nothing is trained twice. Channels answer histories, and those are whole:
     # the held-out interactions, from which nothing was learned, count in every answer.
-    split = recipe.split.split(dataset)
-    learned_from = split.before_test if recipe.evaluate.refit else split.train
+    learned_from = recipe.split.split(dataset).train
     with console.status("") as status:
         release = promote_fitted(
             recipe, channels, stage, learned_from=learned_from, histories=dataset, say=telling(console, status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 from headwater.config import Settings
@@ -12,7 +12,7 @@ from headwater.data import Dataset, Split
 from headwater.errors import HeadwaterError
 from headwater.experiment.provenance import commit_id, config_hash, machine, seed_of, with_seed
 from headwater.experiment.results import Results
-from headwater.experiment.table import Row, Table
+from headwater.experiment.table import Refitted, Row, Table
 from headwater.metrics.protocols import FullRanking, SampledNegatives
 from headwater.recipe import Recipe
 from headwater.retrieval import channel_class
@@ -72,7 +72,7 @@ def evaluate_recipe(
     for run in (run for chosen in recipe.channels for run in _runs(chosen, seeds)):
         channel, row = _measure(run, recipe, dataset, split, part, say)
         keep(channel)
-        rows.append(row)
+        rows.append(_refit(run, row, split, say) if recipe.evaluate.refit and part == "test" else row)
     return Table(recipe, dataset, part, rows)
 
 
@@ -100,17 +100,21 @@ def resume_recipe(
         Given each new row.
     """
     split = recipe.split.split(dataset)
-    known = {(row.channel, row.seed) for row in results.rows()}
+    known = {(row.channel, row.seed): row for row in results.rows()}
+    is_refit = recipe.evaluate.refit and part == "test"
     failures = {}
     for chosen in recipe.channels:
         if only and chosen.name not in only:
             continue
         try:
             for run in _runs(chosen, seeds):
-                if (run.name, seed_of(run)) not in known:
+                row = known.get((run.name, seed_of(run)))
+                if row is None:
                     _, row = _measure(run, recipe, dataset, split, part, say)
                     results.add(row)
                     ended(row)
+                if is_refit and row.refitted is None:
+                    results.add(_refit(run, row, split, say))
         except (HeadwaterError, ImportError) as error:
             failures[chosen.name] = str(error)
     return Table(recipe, dataset, part, results.rows(), failures)
@@ -141,21 +145,15 @@ def _measure(
 ) -> tuple[Channel, Row]:
     held_out = split.test if part == "test" else split.validation
     settings, seed = recipe.evaluate, seed_of(run)
-    learned_from = split.train
-    channel, seconds = fit_channel(run, learned_from, validate=validation_figure(split), say=say)
-    report = getattr(channel, "report", None)
-    training = asdict(report) if is_dataclass(report) and not isinstance(report, type) else None
-    if settings.refit and part == "test":
-        learned_from = split.before_test
-        channel, more = fit_channel(for_more_data(run, training), learned_from, say=say)
-        seconds += more
+    channel, seconds = fit_channel(run, split.train, validate=validation_figure(split), say=say)
     say(f"evaluating {run.name} on {len(held_out):,} queries of {dataset.name}")
     depth = max(settings.incremental_ks)
-    full = evaluate(channel, held_out, FullRanking(), train=learned_from, ks=settings.ks, depth=depth)
+    full = evaluate(channel, held_out, FullRanking(), train=split.train, ks=settings.ks, depth=depth)
     sampled = None
     if settings.sampled_negatives:
         protocol = SampledNegatives(seed=settings.seed)
-        sampled = evaluate(channel, held_out, protocol, train=learned_from, interactions=dataset, ks=settings.ks)
+        sampled = evaluate(channel, held_out, protocol, train=split.train, interactions=dataset, ks=settings.ks)
+    report = getattr(channel, "report", None)
     return channel, Row(
         channel=run.name,
         settings=run.model_dump(mode="json"),
@@ -167,5 +165,22 @@ def _measure(
         retrieving=latency(channel, held_out.queries),
         full=full,
         sampled=sampled,
-        training=training,
+        training=asdict(report) if is_dataclass(report) and not isinstance(report, type) else None,
+    )
+
+
+def _refit(run: ChannelSettings, row: Row, split: Split, say: Say) -> Row:
+    """The row with what the same run reaches on the test part when it learns from the validation part too."""
+    chosen = for_more_data(run, row.training)
+    channel, _ = fit_channel(chosen, split.before_test, say=say)
+    say(f"evaluating {run.name}, fitted again")
+    ks = tuple(int(name.partition("@")[2]) for name in row.full.metrics if name.startswith("hr@"))
+    return replace(
+        row,
+        refitted=Refitted(
+            full=evaluate(channel, split.test, FullRanking(), train=split.before_test, ks=ks),
+            epochs=getattr(getattr(chosen, "training", None), "epochs", None),
+            commit=commit_id(),
+            machine=machine(),
+        ),
     )

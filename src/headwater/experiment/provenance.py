@@ -25,12 +25,12 @@ def config_hash(recipe: Recipe, channel: ChannelSettings) -> str:
     """The first 12 digits of the sha256 of all that decides a row's figures but data and seed.
 
     That is the channel's settings, defaults included, how the data are cut, and what is measured. The other
-    channels of the recipe, and its formatting, do not matter.
+    channels of the recipe, its formatting, and whether channels are fitted again as well, do not matter.
     """
     plain = {
         "channel": with_seed(channel, 0).model_dump(mode="json"),
         "split": recipe.split.model_dump(mode="json"),
-        "evaluate": recipe.evaluate.model_dump(mode="json"),
+        "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"refit"}),
     }
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 

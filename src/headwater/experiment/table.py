@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Refitted:
+    """The same run fitted once more, on training and validation part together, and measured on the test part.
+
+    Attributes
+    ----------
+    full : Evaluation
+        Full ranking over unseen items.
+    epochs : int or None
+        As many as gave the best validation; None for a channel without any.
+    commit, machine : str
+        Where the figures come from; it may be run later than the row itself.
+    """
+
+    full: Evaluation
+    epochs: int | None
+    commit: str
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One channel's figures in one run.
 
@@ -34,7 +54,7 @@ class Row:
     commit, machine : str
         Where the figures come from.
     fit_seconds : float
-        Validations of early stopping, and fitting again, included.
+        Validations of early stopping included.
     retrieving : Latency
         Of one query at a time.
     full : Evaluation
@@ -43,7 +63,9 @@ class Row:
         99 sampled negatives, where the recipe asks for them.
     training : dict or None
         The `TrainingReport` of a channel over a trained network: epochs, best epoch and value, curve, positives
-        and passes a second, peak memory; of the fit that was validated.
+        and passes a second, peak memory.
+    refitted : Refitted or None
+        Where the recipe asks for it.
     """
 
     channel: str
@@ -57,6 +79,7 @@ class Row:
     full: Evaluation
     sampled: Evaluation | None
     training: dict[str, Any] | None = None
+    refitted: Refitted | None = None
 
     @property
     def target_ranks(self) -> NDArray[np.int32] | None:
@@ -77,12 +100,15 @@ class Row:
             "full": self.full.to_json(),
             "sampled": self.sampled.to_json() if self.sampled else None,
             "training": self.training,
+            "refitted": asdict(self.refitted) | {"full": self.refitted.full.to_json()} if self.refitted else None,
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Row:
         """Read what `to_json` gave; raises `TypeError` or `KeyError` where it is of another version."""
+        again = fields.get("refitted")
         read = {
+            "refitted": Refitted(**{**again, "full": Evaluation.from_json(again["full"])}) if again else None,
             "retrieving": Latency(**fields["retrieving"]),
             "full": Evaluation.from_json(fields["full"]),
             "sampled": Evaluation.from_json(fields["sampled"]) if fields["sampled"] else None,
@@ -137,8 +163,6 @@ class Table:
         if not self.rows:
             return said
         first = self.rows[0]
-        if self.recipe.evaluate.refit and self.part == "test":
-            said.append("fitted again on training and validation part, for as many epochs as gave the best validation")
         said += [
             f"{self.recipe.split.kind}, {self.part} part, {first.full.n_queries:,} queries; {first.full.protocol}"
             + (f"; beside it {first.sampled.protocol}" if first.sampled else ""),
