@@ -2,7 +2,6 @@
 
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from rich.console import Console
 from headwater.data import Dataset
 from headwater.data.disk import save_dataset
 from headwater.demo import play
-from headwater.demo.play import one_thread
 from headwater.home import Home
 from headwater.nn.training import TrainingConfig
 from headwater.recipe import MergeRecipe, Recipe
@@ -40,15 +38,6 @@ def toured(tmp_path_factory: pytest.TempPathFactory, marketplace: Dataset) -> tu
     return report, console.file.getvalue()
 
 
-@pytest.fixture
-def restored_threads() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def test_the_tour_shows_the_loop_closing(toured: tuple[Path, str]) -> None:
     _, printed = toured
     said = " ".join(printed.split())
@@ -67,15 +56,6 @@ def test_the_tour_says_how_long_training_takes_and_trains_once(toured: tuple[Pat
     assert "sasrec learns for 2 epochs" in printed
     assert printed.count("training sasrec") == 1
     assert "sasrec" in report.read_text(encoding="utf-8")
-
-
-def test_torch_has_one_thread_while_the_tour_trains_and_its_own_again_after(restored_threads: None) -> None:
-    import torch
-
-    torch.set_num_threads(3)
-    with one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == 3
 
 
 def test_the_report_stands_alone(toured: tuple[Path, str]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +47,7 @@ def play(recipe: Recipe, home: Home, console: Console) -> Path:
     console.print(Rule("2. Train channels, and compare them on the last interaction of every user"))
     say_how_long(recipe, console)
     channels: list[Channel] = []
-    with one_thread(), console.status("") as status:
+    with console.status("") as status:
         table = evaluate_recipe(recipe, dataset, say=telling(console, status), keep=channels.append)
     print_evaluation(console, table)
     table.save(stage.root / "evaluation.json")
@@ -94,24 +92,6 @@ def say_how_long(recipe: Recipe, console: Console) -> None:
                 f"the settings of recipes/ml-1m.toml, about {TRAINING_MINUTES} minutes on an idle core",
                 highlight=False,
             )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread on a CPU.
-
-    A step of 32 short histories is too small to share. With two threads it is no faster on two idle cores, and
-    several times slower on busy ones, where each waits for the other hundreds of times a step; and with one the
-    figures are the same on any number of cores.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def demo_user(dataset: Dataset) -> int | str:

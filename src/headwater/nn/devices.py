@@ -51,6 +51,17 @@ def open_fabric(device: Device, precision: Precision) -> Fabric:
 
 
 @contextmanager
+def threads_of(n: int | None) -> Iterator[None]:
+    """Inside, torch uses `n` threads on a CPU; as many as it did where there is none."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def numerics(device: torch.device, precision: Precision, *, is_deterministic: bool) -> Iterator[None]:
     """Inside: the products' precision and deterministic kernels as asked, and random states that leave no trace."""
     before = (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled())

@@ -85,6 +85,10 @@ class TrainingConfig(Settings):
     device: Device = "auto"
     """`auto` takes a GPU where there is one."""
 
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of a CPU; none: as many as torch takes. Small steps lose by sharing: on busy cores each thread waits for
+    the others hundreds of times a step. Figures of one thread are the same on any number of cores."""
+
     seconds_limit: float | None = Field(default=None, gt=0)
     """Stop after this much wall time, validation included. The result then depends on the machine's speed."""
 
@@ -92,7 +96,7 @@ class TrainingConfig(Settings):
     """Time between two checkpoints, where a folder for them is given; the last state is always written."""
 
 
-FREE_SETTINGS = {"device", "seconds_limit", "checkpoint_seconds"}
+FREE_SETTINGS = {"device", "threads", "seconds_limit", "checkpoint_seconds"}
 """A checkpoint may be resumed under other values of these."""
 
 

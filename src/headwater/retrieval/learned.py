@@ -19,7 +19,7 @@ from headwater.errors import ConfigError
 from headwater.index.vector import VectorIndex
 from headwater.nn.batches import Batches
 from headwater.nn.checkpoint import Identity
-from headwater.nn.devices import numerics, open_fabric, resolve_device
+from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
 from headwater.nn.inputs import Catalogue, EventInputs, InputConfig
 from headwater.nn.objective import ItemVectors, Objective, ObjectiveConfig
 from headwater.nn.sequences import Histories
@@ -165,7 +165,10 @@ class LearnedChannel(ABC, Generic[C]):
         """
         training = self.config.training
         device = resolve_device(training.device)
-        with numerics(device, training.precision, is_deterministic=training.is_deterministic):
+        with (
+            threads_of(training.threads),
+            numerics(device, training.precision, is_deterministic=training.is_deterministic),
+        ):
             fabric = open_fabric(training.device, training.precision)
             device = fabric.device
             catalogue = Catalogue.of(data, self.config.inputs)

@@ -175,6 +175,18 @@ def test_an_input_that_decides_what_follows_is_read(name: str) -> None:
     assert (shown == bits[:, -1]).mean() > 0.95
 
 
+def test_training_takes_the_threads_it_is_given_and_gives_them_back(marketplace: Dataset) -> None:
+    seen: list[int] = []
+
+    def validate(_: SASRec) -> float:
+        seen.append(torch.get_num_threads())
+        return 0.0
+
+    SASRec(config(training={"epochs": 1, "validate_every": 1, "threads": 2})).fit(marketplace, validate=validate)
+    assert seen == [2]
+    assert torch.get_num_threads() == 1  # as this module's fixture set it
+
+
 def test_a_catalogue_of_one_item_works() -> None:
     data = walks(5, 1, 4)
     channel = SASRec(config(training={"epochs": 1})).fit(data)
