@@ -141,8 +141,8 @@ def encode(state: UserState, *, with_contents: bool = True) -> bytes:
     """The canonical bytes of a state; without contents they are left for the caller to keep."""
     parts = [
         _HEAD.pack(_MAGIC, _VERSION, state.newest, state.forgotten_at, len(state.acted_items)),
-        state.acted_items.astype("<i8").tobytes(),
-        state.acted_times.astype("<i8").tobytes(),
+        state.acted_items.astype("<i8", copy=False).tobytes(),
+        state.acted_times.astype("<i8", copy=False).tobytes(),
         _SHORT.pack(len(state.queues)),
     ]
     for scenario in sorted(state.queues):

@@ -227,16 +227,19 @@ def forget_writes(user_key: int, state: UserState | None, at: int) -> list[Put]:
 
 def _content_writes(key: bytes, scenario: str, old: Sequence[QueuedVisit], new: Sequence[QueuedVisit]) -> list[Put]:
     fresh, lost = new[:1], old[max(len(new) - 1, 0) :]
-    if new[1:] != old[: max(len(new) - 1, 0)] or any(visit.request_id == new[0].request_id for visit in lost if new):
+    if new[1:] != old[: max(len(new) - 1, 0)] or len(lost) > 1 or _is_other_version(lost, new):
         # More has happened than that a newest visit came, and perhaps pushed the oldest out.
         before = {visit.request_id: visit for visit in old}
         after = {visit.request_id: visit for visit in new}
         fresh = [visit for name, visit in after.items() if name not in before or before[name] != visit]
         lost = [visit for name, visit in before.items() if name not in after]
-    return [
-        *(Put(VISITS, key + _digest(scenario, visit.request_id), visit.content) for visit in fresh),
-        *(Put(VISITS, key + _digest(scenario, visit.request_id), None) for visit in lost),
-    ]
+    puts = [Put(VISITS, key + _digest(scenario, visit.request_id), visit.content) for visit in fresh]
+    puts += [Put(VISITS, key + _digest(scenario, visit.request_id), None) for visit in lost]
+    return puts
+
+
+def _is_other_version(lost: Sequence[QueuedVisit], new: Sequence[QueuedVisit]) -> bool:
+    return bool(lost and new) and lost[0].request_id == new[0].request_id
 
 
 def _differ(old: NDArray[np.int64], new: NDArray[np.int64]) -> bool:

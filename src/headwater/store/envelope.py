@@ -57,8 +57,17 @@ class Envelope:
 
 def seal(payload: bytes, *, expires: float | None = None, offset: int | None = None) -> bytes:
     """Wrap `payload`; the same arguments give the same bytes."""
+    return seal_under(header_of(expires, offset), payload)
+
+
+def header_of(expires: float | None, offset: int | None) -> bytes:
+    """What stands before the checksum: many values of one expiry share it."""
     flags = (_HAS_EXPIRY if expires is not None else 0) | (_HAS_OFFSET if offset is not None else 0)
-    header = _HEADER.pack(_MAGIC, _VERSION, flags, expires or 0.0, offset or 0)
+    return _HEADER.pack(_MAGIC, _VERSION, flags, expires or 0.0, offset or 0)
+
+
+def seal_under(header: bytes, payload: bytes) -> bytes:
+    """Wrap `payload` under a header of `header_of`."""
     return b"".join((header, _CHECKSUM.pack(_checksum(header, payload)), payload))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import StoreError
 from headwater.store.base import MAX_VALUE, Put, address
-from headwater.store.envelope import claims_offset, offset_in, seal
+from headwater.store.envelope import claims_offset, header_of, offset_in, seal_under
 
 Staged = dict[bytes, tuple[bytes | None, float | None]]
 """Address -> the sealed value, None to remove it, and the seconds it has to live."""
@@ -40,12 +40,15 @@ def stage(
     ValueError
         A ttl is not above 0.
     """
+    places: list[bytes] = []
     for put in puts:
         check(put)
-    places = [address(put.namespace, put.key) for put in puts]
-    stored = read(sorted(set(places)))
+        places.append(address(put.namespace, put.key))
+    ordered = sorted(set(places))
+    stored = read(ordered)
     staged: Staged = {}
     effective = 0
+    headers: dict[tuple[float | None, int | None], bytes] = {}
     for place, put in zip(places, puts, strict=True):
         there = staged[place][0] if place in staged else stored.get(place)
         if put.value is None:
@@ -60,10 +63,13 @@ def stage(
                     offset = kept
                 elif offset <= kept:
                     continue
-        expires = now + put.ttl if seals_expiry and put.ttl is not None else None
-        staged[place] = seal(put.value, expires=expires, offset=offset), put.ttl
+        ttl = put.ttl
+        header = headers.get((ttl, offset))
+        if header is None:
+            header = headers[ttl, offset] = header_of(now + ttl if seals_expiry and ttl is not None else None, offset)
+        staged[place] = seal_under(header, put.value), ttl
         effective += 1
-    return dict(sorted(staged.items())), effective
+    return {place: staged[place] for place in ordered if place in staged}, effective
 
 
 def check(put: Put) -> None:
