@@ -39,7 +39,7 @@ def whole_lines(block: str) -> list[str]:
 def parse(words: list[str]) -> None:
     """Raise what the command line would say of a verb or an option that does not exist."""
     command = typer.main.get_command(app)
-    while words and hasattr(command, "commands"):
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):  # a group may be a verb too
         command, words = command.commands[words[0]], words[1:]
     try:
         command.make_context("headwater", list(words))

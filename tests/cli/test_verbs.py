@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, marketplace: Dataset) -> Pat
 
 
 def test_every_verb_explains_itself(tmp_path: Path) -> None:
-    for verb in ("data", "train", "evaluate", "recommend", "serve", "stream", "demo", "release"):
+    for verb in ("data", "train", "evaluate", "recommend", "serve", "stream", "demo", "release", "forget"):
         done = headwater(verb, "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert verb in done.stdout

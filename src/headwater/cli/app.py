@@ -12,8 +12,11 @@ from rich.markup import escape
 import headwater
 from headwater.cli.data import data_app
 from headwater.cli.learn import evaluate, recommend, search, train
-from headwater.cli.loop import demo, serve, stream
+from headwater.cli.loop import demo, serve
+from headwater.cli.nearline import forget, nearline_app
+from headwater.cli.ranklog import ranklog_app
 from headwater.cli.release import release_app
+from headwater.cli.stream import stream_app
 from headwater.errors import HeadwaterError
 
 app = typer.Typer(
@@ -37,7 +40,10 @@ app.command()(evaluate)
 app.command()(search)
 app.command()(recommend)
 app.command()(serve)
-app.command()(stream)
+app.add_typer(stream_app, name="stream")
+app.add_typer(nearline_app, name="nearline")
+app.add_typer(ranklog_app, name="ranklog")
+app.command()(forget)
 app.command()(demo)
 
 

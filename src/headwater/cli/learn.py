@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from headwater.cli.options import HomeOption
+from headwater.cli.options import HomeOption, StoreOption
 from headwater.home import DEFAULT_HOME, Home
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/ml-1m.toml.", metavar="RECIPE")]
@@ -21,6 +21,7 @@ def train(
     validate: Annotated[
         bool, typer.Option(help="First measure each channel on the validation part, for the manifest.")
     ] = True,
+    store: StoreOption = None,
 ) -> None:
     """Train a release on every interaction, load the users' histories, and promote it.
 
@@ -34,7 +35,7 @@ def train(
     chosen = load_recipe(recipe)
     with console.status("reading the data set") as status:
         dataset = chosen.load_dataset(home)
-        release = experiment.train(chosen, dataset, Home(home), validate=validate, say=telling(console, status))
+        release = experiment.train(chosen, dataset, Home(home, store), validate=validate, say=telling(console, status))
     console.print(f"promoted release [bold]{release}[/bold]; serve it with: headwater serve")
 
 
@@ -114,6 +115,7 @@ def recommend(
     user: Annotated[str, typer.Option(help="The user's id; one never seen is a newcomer.")],
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1, max=1000)] = 10,
     scenario: Annotated[str, typer.Option(help="The surface that asks.")] = "homepage",
+    store: StoreOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show what the current release answers for a user, with titles, and why each item is there.
@@ -127,7 +129,7 @@ def recommend(
     from headwater.show import print_answer, print_history
 
     console = Console()
-    with open_pipeline(Home(home)) as pipeline:
+    with open_pipeline(Home(home, store)) as pipeline:
         request = CandidatesRequest(user=pipeline.parse_id(user), scenario=scenario, k=k)
         known, recent = pipeline.recent(request.user, 10)
         print_history(console, recent, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,38 @@ StoreOption = Annotated[
         help="The store: a folder, or redis://host:6379/0. (default: the home's)",
     ),
 ]
+
+LogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="FOLDER|URL",
+        help="The rank log: a folder, or redis://host:6379/0?stream=NAME. (default: the home's)",
+    ),
+]
+
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="Nearline policy as TOML; the paper's defaults without.")
+]
+
+
+def parse_time(text: str, option: str) -> int:
+    """Unix seconds of what was typed: a date, a date and time (UTC unless it names a zone), or Unix seconds."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no time: give a date such as 2026-11-21, a time such as 2026-11-21T18:00, or Unix seconds",
+            param_hint=option,
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def say_time(seconds: int) -> str:
+    """Unix seconds as people read them."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,13 +128,7 @@ def write_store(states: Mapping[int, UserState], store: Store, policy: Policy, *
     StoreError
         A stream keeps its state there and `overwrite` is not set, or the store is away or full.
     """
-    streams = [key for key, _ in store.scan(POSITIONS)]
-    if streams and not overwrite:
-        names = ", ".join(repr(key.decode(errors="replace")) for key in streams)
-        raise StoreError(
-            f"the store holds the state of a live stream ({names}); write to another store or to a file, or say "
-            "--overwrite (overwrite=True) to lose what the stream knows until it has read its log again"
-        )
+    streams = live_streams(store, overwrite=overwrite)
     present = {int.from_bytes(key, "big") - (1 << 63) for key, _ in _scanned(store)}
     # A stream that runs lets go of what it has in memory when it finds the mark changed.
     store.put_many([*(Put(POSITIONS, key, None) for key in streams), Put(MARKS, FORGOTTEN, os.urandom(8))])
@@ -145,6 +139,21 @@ def write_store(states: Mapping[int, UserState], store: Store, policy: Policy, *
     listed = scenarios.put(None, scenarios.days_of_states(states.values()), policy)
     store.put_many([*listed, Put(MARKS, FORGOTTEN, os.urandom(8))])
     return n_served
+
+
+def live_streams(store: Store, *, overwrite: bool = False) -> list[bytes]:
+    """The keys under which streams keep their positions in a store.
+
+    Raises `StoreError` where there are any and `overwrite` is not set: ask before a long log is read for nothing.
+    """
+    streams = [key for key, _ in store.scan(POSITIONS)]
+    if streams and not overwrite:
+        names = ", ".join(repr(key.decode(errors="replace")) for key in streams)
+        raise StoreError(
+            f"the store holds the state of a live stream ({names}); write to another store or to a file, or say "
+            "--overwrite (overwrite=True) to lose what the stream knows until it has read its log again"
+        )
+    return streams
 
 
 def write_file(states: Mapping[int, UserState], path: Path, policy: Policy, *, until: int) -> int:
