@@ -26,7 +26,8 @@ from headwater.nearline.candidates import decode
 from headwater.nearline.scenarios import SCENARIOS, seen_scenarios
 from headwater.nearline.state import encode
 from headwater.nearline.stored import CANDIDATES, POSITIONS, STATES, VISITS, candidates_key
-from headwater.store import LmdbStore
+from headwater.store import LmdbStore, RedisStore
+from redis_server import RedisServer
 
 NOON = 1_700_049_600  # 2023-11-15 12:00 UTC
 MIDNIGHT = NOON - 43_200
@@ -216,3 +217,15 @@ def test_as_of_a_time_is_what_a_stream_would_have_had_then(
     assert {user: encode(state) for user, state in past.states.items()} == {
         user: encode(state) for user, state in then.states.items()
     }
+
+
+def test_a_store_on_a_server_is_filled_and_replaced_alike(
+    log: Path, store: LmdbStore, redis_server: RedisServer
+) -> None:
+    server = RedisStore(redis_server.url)
+    for until in (LATER, MIDNIGHT):
+        write_store(read(log, until=until).states, server, Policy())
+    write_store(read(log).states, store, Policy())
+    for name in (CANDIDATES, STATES, VISITS, SCENARIOS):
+        assert list(server.scan(name)) == list(store.scan(name))
+    server.close()
