@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ from headwater.store import LmdbStore, Put, RedisStore, key_bytes
 from redis_server import RedisServer
 
 NOW = int(time.time())
+LIMIT = 120.0
+"""Seconds after which what has not happened will not: far above what a busy machine needs."""
 NAMESPACES = (STATES, CANDIDATES, SCENARIOS, POSITIONS, "nearline-dead-letter")
 
 
@@ -94,6 +97,29 @@ def stored(store: LmdbStore, user: int, *scenarios: str) -> list[int]:
     return combine([decode(raw) for raw in raws if raw is not None]).items.tolist()
 
 
+@contextmanager
+def running(stream: Stream, **pauses: float) -> Iterator[threading.Thread]:
+    """The stream runs in a thread, which ends with the block, however that ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stream.run, args=(stop,), kwargs=pauses, daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join(LIMIT)
+    assert not thread.is_alive()
+
+
+def wait_until(claim: Callable[[], bool], thread: threading.Thread) -> None:
+    """Return when the claim holds; fail where the thread that should bring it about has died."""
+    until = time.monotonic() + LIMIT
+    while not claim():
+        assert thread.is_alive()
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
 def contents(store: LmdbStore) -> list[bytes]:
     """Keys of the queued visits' contents, which stand among the candidates."""
     return [key for key, _ in store.scan(VISITS) if key[8:9] == b"\xff"]
@@ -124,18 +150,13 @@ def test_every_users_candidates_are_those_of_the_reference(log: Path, store: Lmd
 
 
 def test_what_the_service_appends_is_read_by_a_running_stream(log: Path, store: LmdbStore) -> None:
-    stop = threading.Event()
     stream = Stream(DirectorySource(log), store, Policy())
-    running = threading.Thread(target=stream.run, args=(stop,), kwargs={"poll_seconds": 0.005})
-    running.start()
-    writer = RankLog(log)
-    for at in range(20):
-        writer.append(visit(1, f"r{at}", NOW, [at]))
-    writer.close()
-    while stream.status().records < 20:
-        time.sleep(0.005)
-    stop.set()
-    running.join()
+    with running(stream, poll_seconds=0.005) as thread:
+        writer = RankLog(log)
+        for at in range(20):
+            writer.append(visit(1, f"r{at}", NOW, [at]))
+        writer.close()
+        wait_until(lambda: stream.status().records == 20, thread)
     assert stored(store, 1)[0] == 9  # of one second, the greatest request id is the newest
 
 
@@ -265,14 +286,9 @@ def test_a_state_of_another_version_stops_the_stream_and_nothing_is_lost(log: Pa
 def test_a_store_that_is_away_is_tried_again(log: Path, tmp_path: Path, store: LmdbStore) -> None:
     write(log / "1.jsonl", [visit(1, "r", NOW, [5])])
     store.close()
-    stop = threading.Event()
     stream = Stream(DirectorySource(log), store, Policy())
-    running = threading.Thread(target=stream.run, args=(stop,), kwargs={"retry_seconds": 0.001})
-    running.start()
-    while stream.status().failures < 3:
-        time.sleep(0.001)
-    stop.set()
-    running.join()
+    with running(stream, retry_seconds=0.001) as thread:
+        wait_until(lambda: stream.status().failures >= 3, thread)
     assert stream.status().records == 0
 
 
@@ -424,14 +440,14 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost(log: Path, tmp_path: Path
         "for _ in range(3): stream.run_once()\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, resource.RLIM_INFINITY))\n"
         "stop = threading.Event()\n"
-        "running = threading.Thread(target=stream.run, args=(stop,), kwargs={'retry_seconds': 0.01})\n"
+        "running = threading.Thread(target=stream.run, args=(stop,), kwargs={'retry_seconds': 0.01}, daemon=True)\n"
         "running.start()\n"
-        "while stream.status().failures < 3: time.sleep(0.001)\n"
+        "while stream.status().failures < 3 and running.is_alive(): time.sleep(0.001)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
-        "while stream.status().records < 400: time.sleep(0.001)\n"
+        "while stream.status().records < 400 and running.is_alive(): time.sleep(0.001)\n"
         "stop.set(); running.join()\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(log), str(tmp_path / "full")], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code, str(log), str(tmp_path / "full")], check=True, timeout=LIMIT)
     store = LmdbStore(tmp_path / "roomy")
     drain(Stream(DirectorySource(log), store, Policy()))
     store.close()
@@ -447,16 +463,10 @@ def test_a_store_that_was_away_takes_everything_when_it_is_back(
     for _ in range(3):
         stream.run_once()
     redis_server.kill()
-    stop = threading.Event()
-    running = threading.Thread(target=stream.run, args=(stop,), kwargs={"retry_seconds": 0.01})
-    running.start()
-    while stream.status().failures < 3:
-        time.sleep(0.001)
-    redis_server.start()
-    while stream.status().records < 200:
-        time.sleep(0.001)
-    stop.set()
-    running.join()
+    with running(stream, retry_seconds=0.01) as thread:
+        wait_until(lambda: stream.status().failures >= 3, thread)
+        redis_server.start()
+        wait_until(lambda: stream.status().records == 200, thread)
     found = {namespace: list(store.scan(namespace)) for namespace in NAMESPACES}
     store.close()
     alone = LmdbStore(tmp_path / "alone")
@@ -484,7 +494,11 @@ def test_a_stream_killed_at_random_moments_ends_in_the_bytes_of_an_uninterrupted
 
     def start(name: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", STREAM, str(log), str(tmp_path / name), "8"]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        watchdog = threading.Timer(LIMIT, process.kill)  # of a process that says nothing more, and would be waited for
+        watchdog.daemon = True
+        watchdog.start()
+        return process
 
     whole = start("uninterrupted")
     assert whole.communicate()[0].endswith("batch\ndone\n")
