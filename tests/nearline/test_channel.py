@@ -245,3 +245,13 @@ def test_a_store_that_is_away_costs_the_nearline_candidates_and_one_warning(
     found = channel.retrieve(queries(1), 5)
     assert ITEMS.decode(found.items) == ["a"]
     store.close()
+
+
+@pytest.mark.parametrize("refused", [0, 30, 70, 120])
+def test_however_many_of_the_best_are_refused_the_next_ones_come(store: LmdbStore, refused: int) -> None:
+    ids = [f"i{n:03d}" for n in range(130)]
+    items = Vocabulary(ids)
+    put(store, 1, visit(1, "r", 100, ids))
+    allowed = Mask(np.array([0, refused]), np.arange(refused, dtype=np.int32))
+    found = NearlineChannel(store, items).retrieve(queries(1), 10, allowed=allowed)
+    assert items.decode(found.items) == ids[refused : refused + 10]

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -20,9 +20,13 @@ from headwater.nearline.stored import CANDIDATES, candidates_key
 from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
 from headwater.store.base import Store
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 logger = logging.getLogger(__name__)
 
 _REMEMBERED = 1_024
+_SPARE = 50
 _REFRESH_SECONDS = 1.0
 _AWAY_SECONDS = 1.0
 _WARNING_SECONDS = 60.0
@@ -113,19 +117,39 @@ class NearlineChannel:
         user_keys = queries.user_keys.tolist()
         stored = self._read(user_keys)
         self._remember(user_keys, stored)
-        rows = np.repeat(np.arange(len(stored)), [len(found) for found in stored])
-        items = self._items.codes_of_keys(np.concatenate([np.zeros(0, np.int64), *(found.items for found in stored)]))
-        scores = np.concatenate([np.zeros(0), *(found.scores for found in stored)]).astype(np.float32)
+        scores = [found.scores.astype(np.float32) for found in stored]
+        # Of five scenarios' candidates a fourth is looked at, unless that turns out to be too few for somebody.
+        lengths = [_head(of_user, k + _SPARE) for of_user in scores]
+        best, n_best = self._best(stored, scores, lengths, k, allowed)
+        if any(n < k and length < len(found) for n, length, found in zip(n_best, lengths, stored, strict=True)):
+            best, _ = self._best(stored, scores, [len(found) for found in stored], k, allowed)
+        return best
+
+    def _best(
+        self,
+        stored: Sequence[NearlineCandidates],
+        scores: Sequence[NDArray[np.float32]],
+        lengths: Sequence[int],
+        k: int,
+        allowed: Mask | None,
+    ) -> tuple[Candidates, list[int]]:
+        """The k best of the first `lengths` of each user's, and how many those are."""
+        pairs = list(zip(stored, scores, lengths, strict=True))
+        rows = np.repeat(np.arange(len(stored)), lengths)
+        keys = np.concatenate([np.zeros(0, np.int64), *(found.items[:length] for found, _, length in pairs)])
+        values = np.concatenate([np.zeros(0, np.float32), *(of_user[:length] for _, of_user, length in pairs)])
+        items = self._items.codes_of_keys(keys)
         kept = items != UNKNOWN
-        rows, items, scores = rows[kept], items[kept], scores[kept]
+        rows, items, values = rows[kept], items[kept], values[kept]
         if allowed is not None:
             kept = allowed.allows(rows, items)
-            rows, items, scores = rows[kept], items[kept], scores[kept]
-        order = np.lexsort((items, -scores, rows))
-        rows, items, scores = rows[order], items[order], scores[order]
+            rows, items, values = rows[kept], items[kept], values[kept]
+        order = np.lexsort((items, -values, rows))
+        rows, items, values = rows[order], items[order], values[order]
         first = np.searchsorted(rows, np.arange(len(stored)))
         kept = np.arange(len(rows)) - first[rows] < k
-        return Candidates.single(self._name, len(queries), rows[kept], items[kept], scores[kept])
+        best = Candidates.single(self._name, len(stored), rows[kept], items[kept], values[kept])
+        return best, np.bincount(rows[kept], minlength=len(stored)).tolist()
 
     def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
         """The scenario, the visit with its age, and the rank that each candidate came from when it was retrieved."""
@@ -226,3 +250,8 @@ class NearlineChannel:
         if now >= self._warn_at:  # a store of another version would fill the log with one line for each request
             self._warn_at = now + _WARNING_SECONDS
             logger.warning(what, *details)
+
+
+def _head(scores: NDArray[np.float32], n: int) -> int:
+    """How many of descending scores are at least as good as the n-th."""
+    return len(scores) if n >= len(scores) else int(np.searchsorted(-scores, -float(scores[n - 1]), side="right"))
