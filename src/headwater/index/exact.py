@@ -73,12 +73,18 @@ def exact_search(
             if has_vector is not None:
                 scores = scores.masked_fill(~has_vector[start:stop, :, None], -torch.inf)
             scores = scores.amax(1)
-        if allowed is not None:
-            scores = _restrict(scores, allowed, start, stop)
-        parts.append(_top(scores, k, start))
+        parts.append(best_of(scores, k, allowed=allowed, start=start))
     if not parts:
         return Found(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
     return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))  # type: ignore[arg-type]
+
+
+def best_of(scores: Tensor, k: int, *, allowed: Allowed | None = None, start: int = 0) -> Found:
+    """The k highest finite entries of dense scores, (n, items), whose rows are `start`, … of `allowed` and of what
+    is found."""
+    if allowed is not None:
+        scores = _restrict(scores, allowed, start, start + len(scores))
+    return _top(scores, k, start)
 
 
 def listed_pairs(allowed: Allowed, start: int, stop: int, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,6 +23,7 @@ CHANNELS = {
     "itemcf": "headwater.retrieval.classic.itemcf:ItemCF",
     "mf": "headwater.retrieval.classic.mf:MF",
     "mind": "headwater.retrieval.towers.mind:MIND",
+    "paths": "headwater.retrieval.paths.channel:Paths",
     "pearson": "headwater.retrieval.classic.pearson:Pearson",
     "popular": "headwater.retrieval.classic.popular:Popular",
     "sasrec": "headwater.retrieval.sequence.sasrec:SASRec",

@@ -1,0 +1,149 @@
+"""Training examples of paths: users with what came before a target, the target and negatives, levels of all pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headwater.errors import ConfigError
+from headwater.nn.batches import step_seed
+from headwater.nn.negatives import Sampler
+from headwater.nn.prefixes import PrefixBatches
+from headwater.nn.sequences import Histories, Windows
+from headwater.retrieval.paths.features import UserFeatures, length_levels
+from headwater.retrieval.paths.levels import PairLevels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class PathBatch(NamedTuple):
+    """b examples: each a window of triggers, all before the target, and 1 + n candidates.
+
+    Attributes
+    ----------
+    windows : Windows
+    users : UserFeatures
+    targets : (b, 1 + n) int64
+        The item that followed, then negatives.
+    is_candidate : (b, 1 + n) bool
+        False for a negative that is the positive or one of the triggers.
+    levels : (b, 1 + n, w, measures) uint8
+        Of each (trigger, candidate) pair, without the users of this row's fold.
+    places : (b,) int64
+        Level of how many events came before the positive; its negatives share it, else it would give them away.
+    hours : (b,) int64
+        Of the day of the positive, from 1; 0 without a clock. Shared likewise.
+    n_positives, n_passes : int
+        Examples of the whole batch, over all processes.
+    n_processes : int
+    """
+
+    windows: Windows
+    users: UserFeatures
+    targets: Tensor
+    is_candidate: Tensor
+    levels: Tensor
+    places: Tensor
+    hours: Tensor
+    n_positives: int
+    n_passes: int
+    n_processes: int
+
+
+class PathBatches:
+    """Positions of every user's history, each with its negatives; see `PrefixBatches` for which.
+
+    Parameters
+    ----------
+    histories : Histories
+        Row u of user code u.
+    user_rows, folds : (users,) int64
+        Of `PathFeatures.user_codes`; and which users' counts a user does not see.
+    pairs : list of PairLevels
+    sampler : Sampler
+        Of negatives.
+    negatives : int
+        n.
+    length, batch_size, positions, seed
+        As in `PrefixBatches`.
+    has_clock : bool
+        Whether event times are seconds.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        user_rows: NDArray[np.int64],
+        folds: NDArray[np.int64],
+        pairs: list[PairLevels],
+        sampler: Sampler,
+        *,
+        negatives: int,
+        length: int,
+        batch_size: int,
+        positions: int | None,
+        seed: int,
+        has_clock: bool,
+    ) -> None:
+        self._histories, self._pairs, self._sampler = histories, pairs, sampler
+        self._user_rows, self._folds = user_rows, folds
+        self._negatives, self._length, self._seed, self._has_clock = negatives, length, seed, has_clock
+        self._examples = PrefixBatches(histories, length, batch_size, positions=positions, seed=seed)
+        self.steps = self._examples.steps
+        self._generator = torch.Generator(histories.device)
+        self._epoch = -1
+        self._rows = self._ends = np.zeros(0, np.int64)
+
+    def batch(self, epoch: int, step: int, *, process: int = 0, n_processes: int = 1) -> PathBatch:
+        """Batch `step` of `epoch`; see `Batches`."""
+        if self._epoch != epoch:
+            self._epoch, (self._rows, self._ends) = epoch, self._examples.examples(epoch)
+        begin, end = (len(self._rows) * border // self.steps for border in (step, step + 1))
+        n = end - begin
+        if n < n_processes:
+            raise ConfigError(f"a batch of {n} examples cannot be shared by {n_processes} processes")
+        mine = slice(*(begin + n * border // n_processes for border in (process, process + 1)))
+        rows, ends = self._rows[mine], self._ends[mine]
+        histories, device = self._histories, self._histories.device
+
+        windows, positives = histories.prefix_windows(rows, ends, self._length, times=self._has_clock)
+        # Drawn for the whole batch, so that a process has the negatives that it would have alone.
+        generator = self._generator.manual_seed(step_seed(self._seed, epoch, step))
+        drawn = self._sampler.draw((n, self._negatives), generator, positives)
+        drawn = drawn[mine.start - begin : mine.stop - begin]
+        is_known = (drawn[..., None] == torch.where(windows.is_event, windows.items, -1)[:, None]).any(-1)
+        targets = torch.cat([positives[:, None], drawn], 1)
+        is_candidate = torch.cat([torch.ones_like(is_known[:, :1]), ~is_known & (drawn != positives[:, None])], 1)
+
+        levels = length_levels(ends)
+        places = torch.from_numpy(levels).to(device)
+        planes = torch.from_numpy(self._folds[rows]).to(device)[:, None, None]
+        hours = torch.zeros_like(positives)
+        if self._has_clock:
+            at = histories.offsets[torch.from_numpy(rows).to(device)] + torch.from_numpy(ends).to(device)
+            hours = histories.times[at] // 3_600 % 24 + 1
+        return PathBatch(
+            windows=windows,
+            users=UserFeatures(torch.from_numpy(self._user_rows[rows]).to(device), places),
+            targets=targets,
+            is_candidate=is_candidate,
+            levels=joined_levels(self._pairs, planes, windows.items[:, None], targets[:, :, None]),
+            places=places,
+            hours=hours,
+            n_positives=n,
+            n_passes=n,
+            n_processes=n_processes,
+        )
+
+
+def joined_levels(pairs: list[PairLevels], planes: Tensor | int, triggers: Tensor, targets: Tensor) -> Tensor:
+    """(…, measures) uint8 levels of all measures, of triggers and targets that broadcast."""
+    found = [of_some(planes, triggers, targets) for of_some in pairs]
+    if found:
+        return torch.cat(found, -1)
+    shape = torch.broadcast_shapes(triggers.shape, targets.shape)
+    return torch.zeros(*shape, 0, dtype=torch.uint8, device=triggers.device)

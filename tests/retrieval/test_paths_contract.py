@@ -1,0 +1,89 @@
+"""Paths against the channel contract: plain, as vectors, without nets, and with every input that it can read."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from channel_contract import N_ITEMS, N_USERS, LearnedChannelContract, generated_dataset
+
+from headwater.data import Dataset, Queries
+from headwater.nn.inputs import InputConfig
+from headwater.nn.training import TrainingConfig
+from headwater.retrieval import Channel
+from headwater.retrieval.paths.channel import Paths, PathsConfig
+
+SMALL: dict[str, Any] = {
+    "length": 12,
+    "dimension": 8,
+    "field_dimension": 4,
+    "trigger_hidden": (8,),
+    "similarity_hidden": (8, 4),
+    "direct_hidden": (8,),
+    "negatives": 8,
+    "training": TrainingConfig(epochs=2, batch_size=64, device="cpu"),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def rich_dataset() -> Dataset:
+    data = generated_dataset()
+    random = np.random.default_rng(1)
+    return replace(
+        data,
+        event_ratings=random.integers(1, 6, len(data)).astype(np.float32),
+        item_attributes=pa.table(
+            {
+                "id": data.items.ids,
+                "genres": [["a", "b"], ["c"], None] * (N_ITEMS // 3),
+                "price": [float("nan"), None, *random.random(N_ITEMS - 2).tolist()],
+            }
+        ),
+        user_attributes=pa.table({"id": data.users.ids, "age": random.integers(1, 5, N_USERS)}),
+    )
+
+
+@cache
+def trained(kind: str) -> Paths:
+    data = generated_dataset()
+    settings = dict(SMALL)
+    if kind == "vector":
+        settings["path_dimension"] = 3
+    if kind == "only paths":
+        settings |= {"has_direct_net": False, "has_bias_net": False, "loss": "bce"}
+    if kind == "rich":
+        data = rich_dataset()
+        settings["inputs"] = InputConfig(
+            attributes=("genres", "price"), ratings=True, gaps=True, request_time=True, periods=True
+        )
+        settings["user_attributes"] = ("age",)
+        settings["measures"] = ("count", "conditional", "window-cosine", "swing")
+        settings["session_gap"] = 100_000
+    return Paths(PathsConfig(**settings)).fit(data)
+
+
+class TestPathsContract(LearnedChannelContract):
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        return trained("plain")
+
+
+class TestVectorPathsContract(LearnedChannelContract):
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        return trained("vector")
+
+
+class TestOnlyPathsContract(LearnedChannelContract):
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        return trained("only paths")
+
+
+class TestRichPathsContract(LearnedChannelContract):
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        return trained("rich")
