@@ -120,6 +120,29 @@ def test_on_a_terminal_the_status_is_alive(place: Path) -> None:
         assert word in said
 
 
+def test_a_changed_policy_file_is_used_by_the_running_stream_and_a_faulty_one_reported(place: Path) -> None:
+    def n_candidates() -> int:
+        known = look_up(store, 7, ["main_search"])
+        return 0 if known is None else len(known.candidates.get("main_search", ()))
+
+    policy, out = place / "policy.toml", place / "out.txt"
+    policy.write_text("k = 1\n")
+    store, log = LmdbStore(place / ".headwater" / "store"), RankLog(place / ".headwater" / "log")
+    with (
+        out.open("wb") as file,
+        started("stream", "--policy", "policy.toml", "--quiet", cwd=place, out=file.fileno()) as process,
+    ):
+        for text, n in (("", 1), ("k = 2\n", 2), ("kk = 3\n", 2)):
+            if text:
+                policy.write_text(text)
+                log.append(visit(7, f"r-{text}", NOW, ["x", "y", "z"], "main_search"))
+            while n_candidates() != n or ("kk" in text and "did you mean 'k'" not in out.read_text()):
+                assert process.poll() is None, out.read_text()
+                time.sleep(0.02)
+    log.close()
+    store.close()
+
+
 def test_log_and_store_may_be_on_a_server_and_partitions_share_the_users(
     place: Path, redis_server: RedisServer
 ) -> None:
@@ -211,6 +234,9 @@ def test_an_id_that_is_a_text_finds_its_user(streamed: Path) -> None:
         (("nearline", "get", "7", "--store", "elsewhere"), "no store in elsewhere"),
         (("forget", "7", "--home", "elsewhere"), "no store in elsewhere"),
         (("stream", "replay", "--into", "x", "--log", "elsewhere"), "no folder of log files"),
+        (("stream", "replay", "--into", ".headwater/log/x.jsonl"), "lies in the log"),
+        (("stream", "replay", "--into", ".headwater/log"), "lies in the log"),
+        (("stream", "replay", "--into", "x", "--from", "2026-11-22", "--until", "2026-11-21"), "lies after --until"),
         (("stream", "--log", "kafka://x"), "scheme 'kafka'"),
         (("stream", "--metrics-port", "0", "--metrics-host", "0.0.0.0"), "HEADWATER_TOKEN"),
         (("ranklog", "validate", "nothing.jsonl"), "nothing.jsonl is no file"),

@@ -146,6 +146,8 @@ def run_backfill(into: str, policy: Policy, *, since: int, until: int, log: Path
         raise ConfigError(f"--from {say_time(since)} lies after --until {say_time(until)}")
     if "://" not in str(log) and not Path(log).is_dir():
         raise ConfigError(f"{log} is no folder of log files; name one with --log, or a Redis stream's URL")
+    if "://" not in into and Path(log).resolve() in (Path(into).resolve(), Path(into).resolve().parent):
+        raise ConfigError(f"{into} lies in the log that is read: choose a place outside of {log}")
     console = Console()
     with ExitStack() as left:
         store = None
