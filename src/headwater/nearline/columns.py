@@ -215,7 +215,8 @@ def _checked(record: _VisitColumns) -> tuple[NDArray[np.int64], NDArray[np.int64
     for name, column in (("scores", record.scores), ("categories", record.categories)):
         if column is not None and len(column) != n:
             raise SchemaError(f"{n} items have {len(column)} entries in $.{name}: every column needs one for each")
-    if not all(map(isfinite, record.scores)):
+    # One that is not finite makes the sum so; the sum alone may be too large.
+    if not isfinite(sum(record.scores)) and not all(map(isfinite, record.scores)):
         raise SchemaError("a score is not finite - at `$.scores`")
     items = _keys(record.items, "items")
     if record.categories is None:

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -330,7 +330,7 @@ def _grouped(parts: Sequence[RecordColumns], limit: int) -> list[list[RecordColu
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _no_collection() -> Generator[None]:
     """Keep the collector of cycles still: a batch makes none, and a collection walks the states of all users."""
     was_enabled = gc.isenabled()
     gc.disable()

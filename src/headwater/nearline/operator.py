@@ -160,6 +160,8 @@ def as_of(parts: Iterable[RecordColumns], at: int, policy: Policy) -> dict[int, 
 
 def bound(state: UserState, policy: Policy) -> None:
     """Drop what is too old or too much."""
+    if _is_bounded(state, policy):
+        return
     _drop_until(state, state.newest - policy.max_age_seconds - 1)
     excess = len(state.acted_items) - policy.acted_items
     if excess > 0:
@@ -173,6 +175,18 @@ def bound(state: UserState, policy: Policy) -> None:
         for scenario, visit in pairs[: len(pairs) - policy.visits_in_all]:
             state.queues[scenario].remove(visit)
     drop_empty_queues(state)
+
+
+def _is_bounded(state: UserState, policy: Policy) -> bool:
+    """Whether there is nothing to drop, told by a look at each queue's end; of a state with acts it is not told."""
+    if len(state.acted_items):
+        return False
+    total, oldest, most = 0, state.newest - policy.max_age_seconds, policy.visits
+    for queue in state.queues.values():
+        if not 0 < len(queue) <= most or queue[-1].timestamp < oldest:
+            return False
+        total += len(queue)
+    return total <= policy.visits_in_all
 
 
 def forget_until(state: UserState, at: int) -> None:

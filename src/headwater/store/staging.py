@@ -42,7 +42,8 @@ def stage(
     """
     places: list[bytes] = []
     for put in puts:
-        check(put)
+        if put.ttl is not None or (put.value is not None and len(put.value) > MAX_VALUE):
+            check(put)
         places.append(address(put.namespace, put.key))
     ordered = sorted(set(places))
     stored = read(ordered)
