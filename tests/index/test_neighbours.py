@@ -25,8 +25,8 @@ N_ITEMS, K = 7, 3
 VOCABULARY = Vocabulary(np.arange(100, 100 + N_ITEMS))
 
 
-def header(first: int = 0, rows: int = N_ITEMS, model: str = "m") -> Header:
-    return Header(K, N_ITEMS, first, rows, VOCABULARY.fingerprint(), model)
+def header(first: int = 0, rows: int = N_ITEMS, run: str = "m") -> Header:
+    return Header(K, N_ITEMS, first, rows, VOCABULARY.fingerprint(), run)
 
 
 def filled() -> NDArray[np.void]:
@@ -145,7 +145,7 @@ def test_shards_that_do_not_make_one_table_are_refused(tmp_path: Path) -> None:
     head, tail, other = tmp_path / "head", tmp_path / "tail", tmp_path / "other"
     write_table(head, header(0, 4), [filled()[:4]])
     write_table(tail, header(4, 3), [filled()[4:]])
-    write_table(other, header(4, 3, model="newer"), [filled()[4:]])
+    write_table(other, header(4, 3, run="newer"), [filled()[4:]])
     to = tmp_path / "merged"
     with pytest.raises(ArtefactError, match="end at row 4 of 7"):
         merge_shards([head], to, VOCABULARY)

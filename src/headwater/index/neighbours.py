@@ -12,7 +12,7 @@ import json
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,8 +34,16 @@ ABSENT = -1
 """In place of an item, where fewer than k are similar; its score is -inf."""
 
 
+PairScorer = Callable[["NDArray[np.int32]", "NDArray[np.int32]"], "NDArray[np.float32]"]
+"""What says how similar items are: (n,) triggers and (n,) targets to (n,) similarities, such as SimNet (eq. 9)."""
+
+
 class Lineage(Protocol):
     """What the codes mean: `headwater.data.Vocabulary`, seen from here."""
+
+    def fingerprint(self, n: int | None = None) -> str:
+        """Of the first n ids, of all by default."""
+        ...
 
     def require_lineage(self, fingerprint: str, artefact: str) -> None:
         """Raise `LineageError`, which names `artefact`, unless `fingerprint` was taken from these ids or fewer."""
@@ -56,9 +64,8 @@ class Header:
         Which of them stand in this file: all, or one shard's.
     vocabulary : str
         Fingerprint of the item vocabulary that the codes are of.
-    model : str
-        What scored the pairs: the caller's own fingerprint of its weights and inputs. Shards of two models do not
-        merge.
+    run : str
+        Fingerprint of what the rows were made from, pairs and model. Shards of two runs do not merge.
     """
 
     k: int
@@ -66,7 +73,7 @@ class Header:
     first: int
     rows: int
     vocabulary: str
-    model: str = ""
+    run: str = ""
 
 
 def row_type(k: int) -> np.dtype[np.void]:
@@ -254,7 +261,7 @@ def merge_shards(paths: Iterable[Path | str], path: Path | str, vocabulary: Line
     reached = 0
     for table, place in shards:
         header = table.header
-        if (header.k, header.n_items, header.model) != (first.k, first.n_items, first.model):
+        if (header.k, header.n_items, header.run) != (first.k, first.n_items, first.run):
             raise ArtefactError(f"{place} is of another run than {shards[0][1]}. Build this shard again.")
         if header.first != reached:
             raise ArtefactError(
@@ -264,7 +271,7 @@ def merge_shards(paths: Iterable[Path | str], path: Path | str, vocabulary: Line
         reached += header.rows
     if reached != first.n_items:
         raise ArtefactError(f"the shards end at row {reached} of {first.n_items}: the last is missing. Build it.")
-    whole = Header(first.k, first.n_items, 0, first.n_items, first.vocabulary, first.model)
+    whole = Header(first.k, first.n_items, 0, first.n_items, first.vocabulary, first.run)
     write_table(path, whole, (table.records for table, _ in shards))
 
 

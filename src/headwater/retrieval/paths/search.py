@@ -5,7 +5,6 @@ No torch: weights are arrays, loops are compiled. `headwater.retrieval.paths` sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,10 +23,7 @@ from headwater.retrieval.paths.search_kernels import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from headwater.index.neighbours import NeighbourTable
-
-PairScorer = Callable[["NDArray[np.int32]", "NDArray[np.int32]"], "NDArray[np.float32]"]
-"""SimNet (eq. 9): the similarity of each (trigger, target) pair."""
+    from headwater.index.neighbours import NeighbourTable, PairScorer
 
 ITEM_BATCH = 1 << 20
 """Pairs that exact mode gives to SimNet at a time."""

@@ -1,0 +1,147 @@
+"""Which pairs of items are worth scoring: those that occur together, and those that share an attribute."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import xxhash
+
+from headwater.index.pairs_kernels import collect_candidates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Counts(Protocol):
+    """A square matrix of co-occurrences, (items, items): `scipy.sparse.csr_array`, seen from here."""
+
+    @property
+    def indptr(self) -> NDArray[np.integer]: ...
+    @property
+    def indices(self) -> NDArray[np.integer]: ...
+    @property
+    def data(self) -> NDArray[np.generic]: ...
+
+
+class Block(NamedTuple):
+    """Candidates of some items, as CSR over them.
+
+    Attributes
+    ----------
+    offsets : (n + 1,) int64
+    candidates : (m,) int32
+    digests : (n,) uint64
+        Of each item's candidates and their counts: another digest means that either is another.
+    """
+
+    offsets: NDArray[np.int64]
+    candidates: NDArray[np.int32]
+    digests: NDArray[np.uint64]
+
+
+class CandidatePairs:
+    """The items that each item may be similar to, about ten times as many as an index keeps (section 5.2).
+
+    An item's candidates are those that occur together with it, most often first; where they are fewer than
+    `per_item`, the most popular items of its attributes' values follow, value by value. So an item that nobody has
+    acted on yet has neighbours too.
+
+    Parameters
+    ----------
+    cooccurrence : csr_array, (items, items)
+        Row j: how often others occur together with j. Symmetric or not; what is not positive does not count.
+    attributes : (items, columns) int32, optional
+        Codes such as brand and category, the most telling first; negative where an item has none.
+    popularity : (items,), optional
+        Orders the items of one value; their co-occurrences by default.
+    per_item : int
+        k̂.
+
+    Raises
+    ------
+    ValueError
+        The parts are not of the same items.
+    """
+
+    def __init__(
+        self,
+        cooccurrence: Counts,
+        attributes: NDArray[np.integer] | None = None,
+        popularity: NDArray[np.generic] | None = None,
+        *,
+        per_item: int = 1000,
+    ) -> None:
+        offsets = np.asarray(cooccurrence.indptr, np.int64)
+        others = np.asarray(cooccurrence.indices, np.int32)
+        counts = np.asarray(cooccurrence.data, np.float32)
+        n_items = len(offsets) - 1
+        rows = np.repeat(np.arange(n_items), np.diff(offsets))
+        is_sorted = (np.diff(rows) > 0) | (np.diff(others) > 0)
+        if not is_sorted.all():
+            order = np.lexsort((others, rows))
+            others, counts = others[order], counts[order]
+        if attributes is None:
+            attributes = np.zeros((n_items, 0), np.int32)
+        if popularity is None:
+            popularity = np.bincount(rows, counts, n_items)
+        if len(attributes) != n_items or len(popularity) != n_items:
+            raise ValueError(
+                f"co-occurrence is of {n_items} items, attributes of {len(attributes)}, popularity of {len(popularity)}"
+            )
+        if per_item < 1:
+            raise ValueError(f"an item needs at least one candidate, not {per_item}")
+        if len(others) and not 0 <= others.min() <= others.max() < n_items:
+            raise ValueError(f"co-occurrence must be square: {n_items} rows, and a column {others.max()}")
+        self.n_items = n_items
+        self.per_item = per_item
+        self._offsets, self._others, self._counts = offsets, np.ascontiguousarray(others), np.ascontiguousarray(counts)
+        self._groups, self._group_offsets, self._members = _by_value(attributes, popularity)
+
+    def of(self, items: NDArray[np.int32]) -> Block:
+        """The candidates of `items`, never the item itself, none twice."""
+        found = np.empty((len(items), min(self.per_item, self.n_items)), np.int32)
+        sizes, digests = np.zeros(len(items), np.int64), np.zeros(len(items), np.uint64)
+        collect_candidates(
+            np.ascontiguousarray(items, np.int32),
+            self._offsets,
+            self._others,
+            self._counts,
+            self._groups,
+            self._group_offsets,
+            self._members,
+            found,
+            sizes,
+            digests,
+        )
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return Block(offsets, found[np.arange(found.shape[1]) < sizes[:, None]], digests)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that the candidates follow from."""
+        digest = xxhash.xxh3_128(str(self.per_item).encode())
+        for part in (
+            *(self._offsets, self._others, self._counts),
+            *(self._groups, self._group_offsets, self._members),
+        ):
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+
+def _by_value(
+    attributes: NDArray[np.integer], popularity: NDArray[np.generic]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Each item's groups (items, columns), and the groups' members as CSR, the most popular first."""
+    groups = np.full(attributes.shape, -1, np.int64)
+    sizes, members = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
+    n_groups = 0
+    for column, values in enumerate(attributes.T):
+        known = np.flatnonzero(values >= 0)
+        distinct, codes = np.unique(values[known], return_inverse=True)
+        groups[known, column] = n_groups + codes
+        members.append(known[np.lexsort((known, -popularity[known].astype(np.float64), codes))].astype(np.int32))
+        sizes.append(np.bincount(codes, minlength=len(distinct)))
+        n_groups += len(distinct)
+    return groups, np.cumsum(np.concatenate(sizes)).astype(np.int64), np.concatenate(members)
