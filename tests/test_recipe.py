@@ -107,3 +107,11 @@ def test_a_packed_file_stands_in_for_the_home_only_where_it_is_the_same_set(
         other.load_dataset(tmp_path, packed=packed)
     with pytest.raises(DatasetUnavailable, match="shop"):
         other.load_dataset(tmp_path, packed=packed.parent)
+
+
+def test_scenarios_may_be_nearline_channels_of_their_own(tmp_path: Path) -> None:
+    weights = "[merge.weights]\nitemcf = 2\n'nearline/main_search' = 3\n'nearline/in_shop' = 1\n"
+    assert load_recipe(written(tmp_path, GOOD + weights)).merge.nearline == ["nearline/main_search", "nearline/in_shop"]
+    assert load_recipe(written(tmp_path, GOOD)).merge.nearline == ["nearline"]
+    with pytest.raises(ConfigError, match="names both 'nearline' and 'nearline/main_search'"):
+        load_recipe(written(tmp_path, GOOD + weights + "nearline = 1\n"))

@@ -39,7 +39,13 @@ class MergeRecipe(Settings):
     pool: int = Field(default=300, ge=1, le=10_000)
     """Candidates merged and ranked for a request; the answer shows the first k of them."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """Share of each channel by name, `nearline` included; a channel that is not named gets 1."""
+    """Share of each channel by name, `nearline` included; a channel that is not named gets 1. Names such as
+    `nearline/main_search` make the nearline candidates of those scenarios channels of their own, in place of one."""
+
+    @property
+    def nearline(self) -> list[str]:
+        """The nearline channels' names."""
+        return [name for name in self.weights if name.startswith("nearline/")] or ["nearline"]
 
 
 class EvaluateRecipe(Settings):
@@ -139,7 +145,13 @@ def load_recipe(path: Path) -> Recipe:
     if twice:
         raise ConfigError(f"{path}: two channels are named {twice[0]!r}; give one of them another `name`")
     recipe = parse(Recipe, values | {"channels": channels}, str(path))
-    strangers = sorted(recipe.merge.weights.keys() - {*names, "nearline"})
+    nearline = recipe.merge.nearline
+    if "nearline" not in nearline and "nearline" in recipe.merge.weights:
+        raise ConfigError(
+            f"{path}: merge.weights names both 'nearline' and {nearline[0]!r}: give all scenarios one share "
+            "together, or each one its own"
+        )
+    strangers = sorted(recipe.merge.weights.keys() - {*names, *nearline})
     if strangers:
         nearest = get_close_matches(strangers[0], [*names, "nearline"], 1, 0.0)[0]
         raise ConfigError(

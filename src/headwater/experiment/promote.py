@@ -79,7 +79,7 @@ def promote_fitted(
     say(f"fitting the ranker {recipe.ranker.name}")
     ranker = AffinityRanker(recipe.ranker).fit(learned_from)
     say("building the release")
-    names = [*(chosen.name for chosen in recipe.channels), "nearline"]
+    names = [*(chosen.name for chosen in recipe.channels), *recipe.merge.nearline]
     release = releases.build(
         home.releases,
         dataset=learned_from,

@@ -58,8 +58,10 @@ class Pipeline:
         self.release = release
         self.profile = Profile(store)
         self.log = log
-        self.channels: list[Channel] = [*release.channels, NearlineChannel(store, release.items)]
         weights = release.manifest.merge.weights
+        scenarios = [name.removeprefix("nearline/") for name in weights if name.startswith("nearline/")]
+        separate = NearlineChannel.separate(store, release.items, scenarios)
+        self.channels: list[Channel] = [*release.channels, *(separate or [NearlineChannel(store, release.items)])]
         self.quotas = WeightedQuotas({channel.name: weights.get(channel.name, 0.0) for channel in self.channels})
         self.category_keys = [key_of(name) for name in release.category_names]
 
