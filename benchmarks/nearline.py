@@ -30,7 +30,7 @@ from headwater.nearline.columns import decode_lines
 from headwater.nearline.ranklog import encode_line
 from headwater.nearline.scenarios import seen_scenarios
 from headwater.nearline.state import UserState, encode
-from headwater.nearline.stored import CANDIDATES, STATES, VISITS, candidates_key, writes
+from headwater.nearline.stored import CANDIDATES, STATES, candidates_key, is_content, writes
 from headwater.store import LmdbStore
 
 CATALOGUE, CATEGORIES, ROWS = 100_000, 100, 2_000
@@ -173,9 +173,12 @@ def runtime(folder: Path, given: argparse.Namespace, policy: Policy) -> None:
             rate(visits, wall, cpu),
         )
     say("store on disk", f"{sum(path.stat().st_size for path in (folder / 'store').iterdir()) / 2**20:,.0f} MiB")
-    for namespace in (STATES, VISITS, CANDIDATES):
-        sizes = [len(value) for at, (_, value) in zip(range(2_000), store.scan(namespace), strict=False)]
-        say(f"{namespace}: a value", f"{np.mean(sizes):,.0f} bytes")
+    sizes: dict[str, list[int]] = {"a state": [], "a list": [], "candidates": []}
+    for key, value in islice(store.scan(CANDIDATES), 2_000):
+        sizes["a list" if is_content(key) else "candidates"].append(len(value))
+    sizes["a state"] = [len(value) for _, value in islice(store.scan(STATES), 2_000)]
+    for what, lengths in sizes.items():
+        say(f"{what}, stored", f"{np.mean(lengths):,.0f} bytes")
     reads(store, given.users)
     append_to_readable(folder / "log", store, stream, given)
     store.close()

@@ -36,7 +36,7 @@ from headwater.nearline.candidates import combine, decode
 from headwater.nearline.deadletter import KEPT_BYTES
 from headwater.nearline.ranklog import MAX_LINE, Record, encode_line
 from headwater.nearline.scenarios import SCENARIOS
-from headwater.nearline.stored import CANDIDATES, POSITIONS, STATES, VISITS, candidates_key, visit_key
+from headwater.nearline.stored import CANDIDATES, POSITIONS, STATES, VISITS, candidates_key, is_content, visit_key
 from headwater.store import LmdbStore, Put, RedisStore, key_bytes
 from redis_server import RedisServer
 
@@ -122,7 +122,7 @@ def wait_until(claim: Callable[[], bool], thread: threading.Thread) -> None:
 
 def contents(store: LmdbStore) -> list[bytes]:
     """Keys of the queued visits' contents, which stand among the candidates."""
-    return [key for key, _ in store.scan(VISITS) if key[8:9] == b"\xff"]
+    return [key for key, _ in store.scan(VISITS) if is_content(key)]
 
 
 def everything(path: Path) -> dict[str, list[tuple[bytes, bytes]]]:

@@ -5,8 +5,8 @@ then read from numba's cache) and never while records wait.
 
 A packed list ("content") is, little-endian: uint16 n, uint16 c, uint8 bytes of an item (4 where all are in [0, 2³²),
 else 8), uint8 bytes of a place (1 where c ≤ 256, else 2), two zeros; c int64 categories, as they first come; n items,
-best first; n places of their categories among the c; zeros up to a multiple of 8. Contents that are laid one after another
-are aligned, and are read through views of 1, 2, 4 and 8 bytes of one buffer.
+best first; n places of their categories among the c; zeros up to a multiple of 8. Contents that are laid one after
+another are aligned, and are read through views of 1, 2, 4 and 8 bytes of one buffer.
 """
 
 # pyright: basic

@@ -12,7 +12,7 @@ nearline-mark       see `FORGOTTEN`                               changed where 
 =================== ============================================= =================================================
 
 A user's candidates and contents are neighbours, for a store writes whole pages: what a visit changes of them stands on
-one or two. No scenario begins with 0xff, which is in no UTF-8.
+one or two.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ MARKS = "nearline-mark"
 FORGOTTEN = b"forgotten"
 """The mark that `forget` changes. A stream that finds it changed lets go of the states that it has in memory."""
 
+_CONTENT = b"\xff"
+"""Stands before the name of a content, where a scenario would begin: it is in no UTF-8."""
+
 _VISIT_BYTES, _USER_BYTES = 400, 600
 """About what a queued visit takes in memory beside its content, and a user beside visits."""
 
@@ -56,6 +59,11 @@ def candidates_key(user_key: int, scenario: str) -> bytes:
 def visit_key(user_key: int, scenario: str, request_id: str) -> bytes:
     """Key of a queued visit's content in `VISITS`."""
     return key_bytes(user_key) + _digest(scenario, request_id)
+
+
+def is_content(key: bytes) -> bool:
+    """Whether a key of `VISITS` is a content's, and not that of candidates."""
+    return key[8:9] == _CONTENT
 
 
 class States:
@@ -247,4 +255,4 @@ def _differ(old: NDArray[np.int64], new: NDArray[np.int64]) -> bool:
 
 
 def _digest(scenario: str, request_id: str) -> bytes:
-    return b"\xff" + xxhash.xxh3_64_digest(f"{scenario}\0{request_id}".encode())
+    return _CONTENT + xxhash.xxh3_64_digest(f"{scenario}\0{request_id}".encode())
