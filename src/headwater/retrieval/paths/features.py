@@ -95,7 +95,8 @@ def field_codes(table: pa.Table, name: str, whose: str, bins: int) -> NDArray[np
     if not pa.types.is_floating(column.type):
         return attribute_codes(table, name)
     values = column.to_numpy().astype(np.float64)
-    values = np.where(np.isfinite(values), values, np.nan)
+    largest = float(np.finfo(np.float32).max)  # borders are float32
+    values = np.where(np.isfinite(values), np.clip(values, -largest, largest), np.nan)
     return bin_levels(values, quantile_borders(values, bins)).astype(np.int32)[:, None]
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 DENSE_BYTES = 1 << 29
 """Levels of pairs are one dense table up to this size, which is looked up at once; above it, sorted and searched."""
 
+SAMPLE = 1 << 18
+"""Values that quantiles are taken of, at most."""
+
 Measure = Literal["count", "cosine", "lift", "conditional", "window-count", "window-cosine", "window-lift",
                   "window-conditional", "swing"]  # fmt: skip
 
@@ -26,17 +29,22 @@ def quantile_borders(
 ) -> NDArray[np.float32]:
     """Borders of `bins` bins of nearly equal weight, the least and the greatest value among them, ascending.
 
-    Fewer where values repeat; nan does not count. Without any value there is one border at 0.
+    Fewer where values repeat; nan does not count. Without any value there is one border at 0. Of millions of
+    values evenly spaced ones stand for all, but for the least and the greatest.
     """
     known = np.isfinite(values)
-    values = values[known]
+    if not known.all():
+        values, weights = values[known], None if weights is None else weights[known]
     if not len(values):
         return np.zeros(1, np.float32)
+    ends = values.min(), values.max()
+    every = -(-len(values) // SAMPLE)
+    values, weights = values[::every], None if weights is None else weights[::every]
     order = np.argsort(values, kind="stable")
     values = values[order]
-    total = np.cumsum(np.ones(len(values)) if weights is None else weights[known][order].astype(np.float64))
+    total = np.cumsum(np.ones(len(values)) if weights is None else weights[order].astype(np.float64))
     at = np.searchsorted(total, total[-1] * np.arange(1, bins) / bins)
-    return np.unique(np.concatenate([values[:1], values[at], values[-1:]])).astype(np.float32)
+    return np.unique(np.array([ends[0], *values[at], ends[1]], np.float32))
 
 
 def bin_levels(values: NDArray[np.floating], borders: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -184,6 +184,7 @@ class TriggerNet(nn.Module):
         super().__init__()
         width = config.trigger_hidden[0]
         self.user = nn.Linear(user, width)
+        nn.init.zeros_(self.user.bias)  # else chance moves the start away from the prior
         self.behaviour = nn.Linear(behaviour, width, bias=False)
         self.item = nn.Linear(item, width, bias=False)
         self.layers = Layers(config.trigger_hidden, config.path_dimension, config.leak, bias)
@@ -200,6 +201,7 @@ class SimilarityNet(nn.Module):
         super().__init__()
         width = config.similarity_hidden[0]
         self.trigger = nn.Linear(item, width)
+        nn.init.zeros_(self.trigger.bias)
         self.target = nn.Linear(item, width, bias=False)
         self.levels = nn.ModuleList(_embedding(size, config.field_dimension) for size in sizes)
         self.pair = nn.Linear(config.field_dimension * len(sizes), width, bias=False) if sizes else None
