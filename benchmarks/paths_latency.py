@@ -34,7 +34,8 @@ import headwater
 from headwater.data import Vocabulary
 from headwater.index.neighbours import Header, NeighbourTable, empty_rows, write_table
 from headwater.retrieval import Mask
-from headwater.retrieval.paths.search import PathSearch, TriggerNet
+from headwater.retrieval.paths.nets import TriggerScorer
+from headwater.retrieval.paths.search import PathSearch
 
 K, DEPTH, TRIGGERS, FOLLOWED = 300, 100, 200, 50
 WIDTH = 64
@@ -105,12 +106,12 @@ class World:
         return np.stack([list(dict.fromkeys(own))[:TRIGGERS] for own in items.tolist()]).astype(np.int32)
 
 
-def network(n_items: int, rng: np.random.Generator) -> TriggerNet:
+def network(n_items: int, rng: np.random.Generator) -> TriggerScorer:
     def weights(*shape: int) -> NDArray[np.float32]:
         return rng.normal(0, shape[0] ** -0.5, shape).astype(np.float32)
 
     layers = ((weights(WIDTH, 32), weights(32)), (weights(32, 1), weights(1)))
-    return TriggerNet(rng.normal(0, 1, (n_items, WIDTH)).astype(np.float32), weights(64, WIDTH), layers)
+    return TriggerScorer(rng.normal(0, 1, (n_items, WIDTH)).astype(np.float32), weights(64, WIDTH), layers)
 
 
 def retrieval(n_items: int, n_users: int, repeats: int, folder: Path) -> None:
@@ -138,7 +139,7 @@ def retrieval(n_items: int, n_users: int, repeats: int, folder: Path) -> None:
         for user in range(n_users):
             started, used = time.perf_counter_ns(), time.thread_time_ns()
             triggers = histories[user]
-            scores = net.scores(user_parts[user], triggers, behaviours[user])
+            scores = net(user_parts[user], triggers, behaviours[user])
             between = time.perf_counter_ns()
             found = search.retrieve(
                 "paths", users[user : user + 1], offsets, triggers, scores, K, allowed=Mask(offsets, triggers)

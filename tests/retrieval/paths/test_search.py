@@ -14,7 +14,6 @@ from headwater.index.neighbours import Header, NeighbourTable, empty_rows, write
 from headwater.retrieval.base import Candidates, Mask
 from headwater.retrieval.paths.search import (
     PathSearch,
-    TriggerNet,
     exact_scores,
     quantised,
     recall_against_exact,
@@ -329,27 +328,15 @@ def test_no_quantised_vector_is_further_off_than_said(seed: int, spread: float) 
     assert (np.abs(vectors - codes * steps) <= steps / 2 * 1.001).all()
 
 
-def test_the_trigger_net_is_the_network_over_concatenated_inputs() -> None:
-    rng = np.random.default_rng(0)
-    items, behaviours, user = rng.normal(size=(10, 4)), rng.normal(size=(6, 3)), rng.normal(size=5)
-    by_user, by_behaviour, by_item = (rng.normal(size=(width, 8)) for width in (5, 3, 4))
-    bias, middle, last = rng.normal(size=8), rng.normal(size=(8, 3)), rng.normal(size=(3, 1))
-    triggers, bins = np.array([0, 9, 4], np.int32), np.array([[0], [5], [2]], np.int32)
-    for slope in (0.0, 0.01):
-        inputs = np.concatenate([np.tile(user, (3, 1)), behaviours[bins[:, 0]], items[triggers]], axis=1)
-        hidden = inputs @ np.concatenate([by_user, by_behaviour, by_item]) + bias
-        hidden = np.where(hidden > 0, hidden, slope * hidden) @ middle + 0.5
-        expected = (np.where(hidden > 0, hidden, slope * hidden) @ last)[:, 0] - 1
-        net = TriggerNet(
-            (items @ by_item).astype("f4"),
-            (behaviours @ by_behaviour).astype("f4"),
-            ((middle.astype("f4"), np.full(3, 0.5, "f4")), (last.astype("f4"), np.full(1, -1, "f4"))),
-            slope,
-        )
-        scores = net.scores((user @ by_user + bias).astype("f4"), triggers, bins)
-        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
-        assert scores.dtype == np.float32
-        assert np.isfinite(net.scores(np.zeros(8, "f4"), np.array([-1, 10], np.int32), bins[:2])).all()
+def test_a_trigger_that_stands_twice_in_the_history_has_the_sum_of_its_paths() -> None:
+    parts = PathSearch(SMALL).parts(
+        np.zeros(0, np.float32), np.array([1, 0, 1], np.int32), np.zeros(3, np.float32), np.array([3], np.int32)
+    )
+    assert parts.triggers.tolist() == [1, 0, 1]
+    (reasons,) = parts.reasons("paths")
+    # softplus(.5) = 0.97408 by item 0, and twice softplus(-1) = 0.31326 by item 1.
+    assert [reason.trigger for reason in reasons] == [0, 1]
+    np.testing.assert_allclose([reason.share for reason in reasons], np.array([0.97408, 0.62652]) / 1.6006, 1e-5)
 
 
 def test_what_cannot_be_searched_is_refused() -> None:

@@ -5,7 +5,6 @@ No torch: weights are arrays, loops are compiled. `headwater.retrieval.paths` sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,52 +26,6 @@ if TYPE_CHECKING:
 
 ITEM_BATCH = 1 << 20
 """Pairs that exact mode gives to SimNet at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerNet:
-    """TrigNet (eq. 8) as arrays: its first layer is linear in its inputs, so each is projected once and they add up.
-
-    Attributes
-    ----------
-    items : (items, h) float32
-        Each item's part of the first layer.
-    behaviours : (bins, h) float32
-        Each behaviour bin's part.
-    layers : tuple of ((in, out), (out,)) float32
-        Weight and bias of each layer after the first; the last has one output.
-    slope : float
-        Of the activation below 0, after every layer but the last: 0 is ReLU.
-    """
-
-    items: NDArray[np.float32]
-    behaviours: NDArray[np.float32]
-    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
-    slope: float = 0.0
-
-    def scores(
-        self, users: NDArray[np.float32], triggers: NDArray[np.int32], behaviours: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
-        """How much each trigger says of its user's interest, t (n,).
-
-        Parameters
-        ----------
-        users : (h,) or (n, h) float32
-            The users' part of the first layer, its bias included.
-        triggers : (n,) int32
-            Unknown items, below 0 or beyond the last, get some finite score; `PathSearch` drops them.
-        behaviours : (n, fields) int32
-            Rows of `behaviours`.
-        """
-        hidden = self.items.take(triggers, axis=0, mode="clip")
-        hidden += users
-        for field in range(behaviours.shape[1]):
-            hidden += self.behaviours.take(behaviours[:, field], axis=0)
-        for weight, bias in self.layers:
-            np.maximum(hidden, np.float32(self.slope) * hidden if self.slope else np.float32(0), out=hidden)
-            hidden = hidden @ weight
-            hidden += bias
-        return hidden[:, 0]
 
 
 class Found(NamedTuple):
@@ -115,15 +68,18 @@ class Parts(NamedTuple):
         return (self.paths.sum(axis=1, dtype=np.float64) + self.direct).astype(np.float32)
 
     def reasons(self, channel: str) -> Reasons:
-        """Each item's paths by their share of its score, strongest first; the direct path has no trigger."""
+        """Each item's paths by their share of its score, strongest first; the direct path has no trigger.
+
+        A trigger that stands in the history several times has the sum of its paths.
+        """
         reasons: Reasons = []
-        for parts, direct in zip(self.paths, self.direct, strict=True):
-            total = float(parts.sum(dtype=np.float64) + direct)
-            found = [(float(part), int(self.triggers[at])) for at, part in enumerate(parts) if part]
-            listed = [Reason(channel, part / total, trigger) for part, trigger in found]
-            if direct:
-                listed.append(Reason(channel, float(direct) / total))
-            reasons.append(tuple(sorted(listed, key=lambda reason: -reason.share)))
+        for parts, direct in zip(self.paths.tolist(), self.direct.tolist(), strict=True):
+            of: dict[int | None, float] = {None: direct}
+            for trigger, part in zip(self.triggers.tolist(), parts, strict=True):
+                of[trigger] = of.get(trigger, 0.0) + part
+            total = sum(of.values())
+            found = [Reason(channel, part / total, trigger) for trigger, part in of.items() if part > 0]
+            reasons.append(tuple(sorted(found, key=lambda reason: -reason.share)))
         return reasons
 
 
