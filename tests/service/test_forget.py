@@ -61,6 +61,15 @@ def test_neither_a_replayed_log_nor_events_sent_again_bring_the_user_back(store:
     assert again == Forgotten(events=0, visits=0, acts=0, candidates=0, dead_letters=2)
 
 
+def test_what_is_later_than_the_forgetting_stays_and_is_not_counted(store: LmdbStore) -> None:
+    done = forget_user(store, 1, at=NOW - 45)
+    assert (done.events, done.visits, done.acts) == (0, 2, 0)
+    assert len(Profile(store).history([1])[0]) == 2
+    known = look_up(store, 1)
+    assert known is not None
+    assert known.acted_items.tolist() == [2]
+
+
 def test_a_user_whom_nobody_knows_is_nothing(store: LmdbStore) -> None:
     assert forget_user(store, 5, at=NOW).is_nothing
 

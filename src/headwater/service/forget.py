@@ -63,14 +63,14 @@ def forget_user(store: Store, user_key: int, *, at: int) -> Forgotten:
     profile = Profile(store)
     visits = acts = candidates = 0
     is_unreadable = False
-    events = len(profile.history([user_key])[0])
+    events = int((profile.history([user_key])[0].times <= at).sum())
     try:
         known = look_up(store, user_key)
     except (TornValue, ArtefactError):
         known, is_unreadable = None, True
     if known is not None:
-        visits = sum(map(len, known.queues.values()))
-        acts = len(known.acted_items)
+        visits = sum(queued.timestamp <= at for queue in known.queues.values() for queued in queue)
+        acts = int((known.acted_times <= at).sum())
         candidates = sum(map(len, known.candidates.values()))
     profile.forget(user_key, at=at)
     forget_nearline(store, user_key, at=at)
