@@ -14,7 +14,8 @@ from headwater.data import Dataset, Queries
 from headwater.nn.inputs import InputConfig
 from headwater.nn.training import TrainingConfig
 from headwater.retrieval import Channel
-from headwater.retrieval.paths.channel import Paths, PathsConfig
+from headwater.retrieval.paths.channel import Paths
+from headwater.retrieval.paths.config import PathsConfig
 
 SMALL: dict[str, Any] = {
     "length": 12,

@@ -16,7 +16,8 @@ from headwater.nn.inputs import InputConfig
 from headwater.nn.training import TrainingConfig
 from headwater.retrieval import Mask, evaluate
 from headwater.retrieval.classic.popular import Popular
-from headwater.retrieval.paths.channel import Paths, PathsConfig, _mean_triggers
+from headwater.retrieval.paths.channel import Paths, _mean_triggers
+from headwater.retrieval.paths.config import PathsConfig
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from headwater.data import Dataset
 from headwater.nn.inputs import InputConfig
 from headwater.nn.sequences import Histories
-from headwater.retrieval.paths.channel import PathsConfig
+from headwater.retrieval.paths.config import PathsConfig
 from headwater.retrieval.paths.features import PathFeatures, UserFeatures, request_windows
 from headwater.retrieval.paths.network import Layers, PathNetwork, count_levels, spread
 from headwater.retrieval.paths.weights import exported

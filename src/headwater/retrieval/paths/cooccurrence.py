@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PAIRS_AT_ONCE = 1 << 22
 """Pairs that the counting buffer holds, or one row where the catalogue is larger; 24 bytes each with 5 folds."""
 
+MEASURES = ("count", "cosine", "lift", "conditional")
+"""What can be made of a pair's count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cooccurrence:
@@ -59,32 +62,41 @@ class Cooccurrence:
     def n_folds(self) -> int:
         return self.counts.shape[1]
 
-    @property
-    def triggers(self) -> NDArray[np.int32]:
-        """(pairs,) the trigger of every pair."""
-        return np.repeat(np.arange(self.n_items, dtype=np.int32), np.diff(self.offsets))
-
     def count(self, without: int | None = None) -> NDArray[np.float32]:
         """(pairs,) counts of all users, or of those outside a fold, scaled by what that leaves out of all counts."""
-        everything = self.counts.sum(1, dtype=np.int64)
+        everything = np.zeros(len(self.targets), np.int64)
+        for fold in range(self.n_folds):
+            everything += self.counts[:, fold]
         if without is None:
             return everything.astype(np.float32)
         others = everything - self.counts[:, without]
-        return (others * (everything.sum() / max(int(others.sum()), 1))).astype(np.float32)
+        return others.astype(np.float32) * np.float32(everything.sum() / max(int(others.sum()), 1))
+
+    def factor(self, measure: str) -> NDArray[np.float32]:
+        """(pairs,) what a pair's count is multiplied by; one of `MEASURES`. Of all users, whoever is left out."""
+        if measure == "count":
+            return np.ones(len(self.targets), np.float32)
+        triggers, targets = np.maximum(self.trigger_totals, 1), np.maximum(self.target_totals, 1)
+        if measure == "cosine":
+            of_trigger, of_target = triggers**-0.5, targets**-0.5
+        elif measure == "lift":
+            of_trigger, of_target = self.total / triggers, 1 / targets
+        else:
+            of_trigger, of_target = 1 / triggers, np.ones(self.n_items)
+        of_pair = np.repeat(of_trigger.astype(np.float32), np.diff(self.offsets))
+        return of_pair * of_target.astype(np.float32)[self.targets]
 
     def cosine(self, without: int | None = None) -> NDArray[np.float32]:
         """(pairs,) c_ji / √(n_j n_i)."""
-        norms = np.sqrt(self.trigger_totals)[self.triggers] * np.sqrt(self.target_totals)[self.targets]
-        return (self.count(without) / np.maximum(norms, 1)).astype(np.float32)
+        return self.count(without) * self.factor("cosine")
 
     def lift(self, without: int | None = None) -> NDArray[np.float32]:
         """(pairs,) n c_ji / (n_j n_i): how many times more often than by chance."""
-        chance = self.trigger_totals[self.triggers] * self.target_totals[self.targets] / max(self.total, 1)
-        return (self.count(without) / np.maximum(chance, 1e-12)).astype(np.float32)
+        return self.count(without) * self.factor("lift")
 
     def conditional(self, without: int | None = None) -> NDArray[np.float32]:
         """(pairs,) c_ji / n_j: the chance of the target where the trigger is."""
-        return (self.count(without) / np.maximum(self.trigger_totals, 1)[self.triggers]).astype(np.float32)
+        return self.count(without) * self.factor("conditional")
 
     def matrix(self, values: NDArray[np.float32]) -> sp.csr_array:
         """triggers × targets with one of the measures above."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headwater.data.dataset import Dataset
-from headwater.retrieval.paths.cooccurrence import Cooccurrence, count_sets, count_windows, swing
+from headwater.retrieval.paths.cooccurrence import MEASURES, Cooccurrence, count_sets, count_windows, swing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,11 +49,13 @@ def quantile_borders(
 
 def bin_levels(values: NDArray[np.floating], borders: NDArray[np.float32]) -> NDArray[np.uint8]:
     """0 for nan, 1 below the first border, 2, … for the bins, and one more above the last border."""
-    n_bins = max(len(borders) - 1, 1)
-    values = values.astype(np.float32)
-    levels = 2 + np.clip(np.searchsorted(borders, values, "right") - 1, 0, n_bins - 1)
-    levels = np.where(values < borders[0], 1, np.where(values > borders[-1], 2 + n_bins, levels))
-    return np.where(np.isnan(values), 0, levels).astype(np.uint8)
+    values = values.astype(np.float32, copy=False)
+    levels = np.searchsorted(borders[1:-1], values, "right").astype(np.uint8)
+    levels += 2
+    levels[values < borders[0]] = 1
+    levels[values > borders[-1]] = n_levels(borders) - 1
+    levels[np.isnan(values)] = 0
+    return levels
 
 
 def n_levels(borders: NDArray[np.float32]) -> int:
@@ -142,7 +144,7 @@ def pair_levels(
 ) -> list[PairLevels]:
     """The levels of all measures: one `PairLevels` each for counts of sets, counts of windows, and SWING."""
     found = []
-    of_sets = [measure for measure in measures if measure in ("count", "cosine", "lift", "conditional")]
+    of_sets = [measure for measure in measures if measure in MEASURES]
     of_windows = [measure.removeprefix("window-") for measure in measures if measure.startswith("window-")]
     if of_sets:
         found.append(_counted_levels(count_sets(data, folds, session_gap=session_gap), of_sets, bins, device))
@@ -160,18 +162,20 @@ def _counted_levels(counted: Cooccurrence, measures: list[str], bins: int, devic
     it is the frequent ones that history and target are made of.
     """
     everything = counted.count()
+    factors = [counted.factor(measure) for measure in measures]
+    borders = []
+    for factor in factors:
+        values = everything * factor
+        by_pair, by_count = (quantile_borders(values, max(bins // 2, 1), weights) for weights in (None, everything))
+        borders.append(np.unique(np.concatenate([by_pair, by_count])))
     levels = np.zeros((counted.n_folds + 1, len(counted.targets), len(measures)), np.uint8)
-    sizes = []
-    for at, measure in enumerate(measures):
-        values = getattr(counted, measure)()
-        by_pair = quantile_borders(values, max(bins // 2, 1))
-        borders = np.unique(np.concatenate([by_pair, quantile_borders(values, max(bins // 2, 1), everything)]))
-        sizes.append(n_levels(borders))
-        for fold in range(counted.n_folds):
-            others = getattr(counted, measure)(fold)
-            levels[fold, :, at] = np.where(others > 0, bin_levels(others, borders), 0)
-        levels[-1, :, at] = bin_levels(values, borders)
-    return PairLevels(counted.offsets, counted.targets, levels, tuple(sizes), device=device)
+    for plane in range(counted.n_folds + 1):
+        counts = everything if plane == counted.n_folds else counted.count(plane)
+        is_there = counts > 0
+        for at, factor in enumerate(factors):
+            levels[plane, :, at] = bin_levels(counts * factor, borders[at]) * is_there
+    sizes = tuple(n_levels(of_measure) for of_measure in borders)
+    return PairLevels(counted.offsets, counted.targets, levels, sizes, device=device)
 
 
 def _swing_levels(data: Dataset, folds: NDArray[np.int64], bins: int, device: torch.device | str) -> PairLevels:

@@ -20,12 +20,12 @@ from headwater.retrieval.paths.features import COUNT_LEVELS, LENGTH_LEVELS, Path
 
 if TYPE_CHECKING:
     from headwater.retrieval.paths.batches import PathBatch
-    from headwater.retrieval.paths.channel import PathsConfig
+    from headwater.retrieval.paths.config import PathsConfig
 
 HOURS = 25
 """Hours of the day from 1; 0 where the data have no clock."""
 
-ROWS_AT_ONCE = 1 << 16
+ROWS_AT_ONCE = 1 << 19
 """Pairs whose levels are spread out at a time, in the gradient."""
 
 
