@@ -29,6 +29,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -m 'not servers' -n 2 $(ARGS)
 
 test-all: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 faults: $(STAMP)
