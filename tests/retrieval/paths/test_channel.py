@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from headwater.data import Dataset, Queries, leave_one_out
+from headwater.data.packed import pack
 from headwater.errors import ConfigError, TrainingDiverged
 from headwater.metrics import FullRanking
 from headwater.nn.inputs import InputConfig
@@ -18,6 +19,7 @@ from headwater.retrieval import Mask, evaluate
 from headwater.retrieval.classic.popular import Popular
 from headwater.retrieval.paths.channel import Paths, _mean_triggers
 from headwater.retrieval.paths.config import PathsConfig
+from headwater.retrieval.trial import train_packed
 
 
 @pytest.fixture(autouse=True)
@@ -226,3 +228,21 @@ def test_triggers_of_an_example_are_counted_over_all_positions(length: int) -> N
     lengths = np.array([0, 1, 2, 5, 9])
     counts = [min(before, length) for n in lengths for before in range(1, n)]
     assert _mean_triggers(lengths, length) == pytest.approx(np.mean(counts))
+
+
+def test_a_packed_file_is_all_that_training_needs(marketplace: Dataset, tmp_path: Path) -> None:
+    pack(marketplace, tmp_path / "set.npz")
+    config = paths(2, inputs=InputConfig(attributes=("category",)), training={"validate_every": 1}).config
+    results = train_packed(tmp_path / "set.npz", config, seed=3, device="cpu")
+    assert results["validation"]["metrics"]["ndcg@10"] == pytest.approx(results["training"]["best_value"])
+
+
+def test_counted_sessions_need_a_clock(marketplace: Dataset) -> None:
+    with pytest.raises(ConfigError, match="leave session_gap out"):
+        paths(session_gap=60).fit(replace(marketplace, time_unit="position"))
+    assert paths().fit(replace(marketplace, time_unit="position")).report is not None
+
+
+def test_a_channel_that_is_not_trained_says_so(marketplace: Dataset) -> None:
+    with pytest.raises(ConfigError, match="paths is not trained yet"):
+        paths().retrieve(marketplace.queries(np.arange(1, dtype=np.int32)), 3)
