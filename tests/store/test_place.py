@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import StoreError
-from headwater.store import LmdbStore, Put, RedisStore, open_store
+from headwater.store import LmdbStore, Put, RedisStore, open_store, without_secrets
 from redis_server import RedisServer
 
 
@@ -30,3 +30,10 @@ def test_a_url_is_a_server_and_its_prefix_keeps_stores_apart(redis_server: Redis
 def test_another_url_is_refused(place: str) -> None:
     with pytest.raises(StoreError, match="URL"):
         open_store(place)
+
+
+def test_a_place_is_shown_without_its_password() -> None:
+    assert without_secrets("redis://me:secret@host:6379/2?prefix=shop") == "redis://host:6379/2"
+    assert without_secrets("redis://:se@cret@host/0") == "redis://host/0"
+    assert without_secrets("unix:///run/redis.sock?password=secret") == "unix:///run/redis.sock"
+    assert without_secrets(Path("/data/store")) == "/data/store"

@@ -53,9 +53,10 @@ def get_(
     from headwater.cli.names import Names
     from headwater.nearline.candidates import combine
     from headwater.nearline.lookup import look_up
+    from headwater.store import without_secrets
 
     place = Home(home, store)
-    names = Names.of(place)
+    names, shown = Names.of(place), without_secrets(place.store)
     opened = _opened(place)
     try:
         found = [(key, look_up(opened, key, scenario)) for key in names.user_keys(user)]
@@ -64,15 +65,15 @@ def get_(
     key, known = next(((key, known) for key, known in found if known is not None), (found[0][0], None))
     if known is None:
         raise HeadwaterError(
-            f"user {user} (key {key}) was never seen by a nearline stream that writes to {place.store}: no visit in a "
-            "scenario that is queued, and no click. Is `headwater stream` running, and on the log of this service?"
+            f"user {user} (key {key}) was never seen by a nearline stream that writes to {shown}: no visit "
+            "in a scenario that is queued, and no click. Is `headwater stream` running, and on the log of this service?"
         )
     combined, now = combine(list(known.candidates.values())), int(time.time())
     if as_json:
         typer.echo(json.dumps(_as_object(user, key, known, combined, names, now)))
         return
     console = Console()
-    console.print(_headline(user, key, known, str(place.store), now), highlight=False, markup=False, soft_wrap=True)
+    console.print(_headline(user, key, known, shown, now), highlight=False, markup=False, soft_wrap=True)
     if known.queues:
         _print_queues(console, known, now)
         _print_candidates(console, known, combined, names, k, now)
@@ -128,13 +129,14 @@ def forget(
     """
     from headwater.cli.names import Names
     from headwater.service.forget import forget_user
+    from headwater.store import without_secrets
 
     place = Home(home, store)
     names = Names.of(place)
     keys = names.user_keys(user)
     now = int(time.time())
     console = Console()
-    opened = _opened(place)
+    opened, shown = _opened(place), without_secrets(place.store)
     try:
         done = [forget_user(opened, key, at=now) for key in keys]
     finally:
@@ -152,7 +154,7 @@ def forget(
         said += " and what was torn and could not be counted" if any(one.is_unreadable for one in known) else ""
     else:
         said = "nothing was known"
-    lines = [f"user {user}: {said}. Nothing up to {say_time(now)} is taken in again. Store: {place.store}"]
+    lines = [f"user {user}: {said}. Nothing up to {say_time(now)} is taken in again. Store: {shown}"]
     logs = [*place.log.glob("*.jsonl"), *place.log.glob("*.arrows")]
     if logs:
         lines.append(

@@ -140,7 +140,7 @@ def run_backfill(into: str, policy: Policy, *, since: int, until: int, log: Path
     from headwater.errors import ConfigError
     from headwater.nearline import open_source
     from headwater.nearline.batch import backfill, live_streams, write_file, write_store
-    from headwater.store import open_store
+    from headwater.store import open_store, without_secrets
 
     if since > until:
         raise ConfigError(f"--from {say_time(since)} lies after --until {say_time(until)}")
@@ -150,7 +150,7 @@ def run_backfill(into: str, policy: Policy, *, since: int, until: int, log: Path
         raise ConfigError(f"{into} lies in the log that is read: choose a place outside of {log}")
     console = Console()
     with ExitStack() as left:
-        store = None
+        store, shown = None, without_secrets(into)
         if not into.endswith(".jsonl"):
             store = open_store(into)
             left.callback(store.close)
@@ -161,7 +161,7 @@ def run_backfill(into: str, policy: Policy, *, since: int, until: int, log: Path
             status.update(f"reading the log: {done.records:,} records taken in, {waiting / 1e6:,.0f} MB to go")
 
         done = backfill(open_source(log), policy, since=since, until=until, told=told)
-        status.update(f"writing {into}")
+        status.update(f"writing {shown}")
         if store is None:
             lines = write_file(done.states, Path(into), policy, until=until)
             written = f"{lines:,} lines, one for each user and scenario"
@@ -169,7 +169,7 @@ def run_backfill(into: str, policy: Policy, *, since: int, until: int, log: Path
             written = f"{write_store(done.states, store, policy, overwrite=overwrite):,} users with candidates"
     console.print(
         f"{done.records:,} records up to {say_time(until)}; {done.outside:,} outside of that time, "
-        f"{done.refused:,} refused. {into}: {written}",
+        f"{done.refused:,} refused. {shown}: {written}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -10,6 +10,12 @@ from headwater.store.base import Store
 from headwater.store.connection import SCHEMES
 
 
+def without_secrets(place: Path | str) -> str:
+    """The place as it may be shown: of a URL, neither user nor password nor options."""
+    scheme, mark, rest = str(place).partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if mark else str(place)
+
+
 def open_store(place: Path | str) -> Store:
     """The store at a place.
 
