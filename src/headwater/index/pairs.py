@@ -77,15 +77,17 @@ class CandidatePairs:
         others = np.asarray(cooccurrence.indices, np.int32)
         counts = np.asarray(cooccurrence.data, np.float32)
         n_items = len(offsets) - 1
-        rows = np.repeat(np.arange(n_items), np.diff(offsets))
-        is_sorted = (np.diff(rows) > 0) | (np.diff(others) > 0)
-        if not is_sorted.all():
-            order = np.lexsort((others, rows))
+        falls = np.diff(others) <= 0
+        starts = offsets[1:-1]
+        falls[starts[(starts > 0) & (starts < len(others))] - 1] = False  # a row may begin below the last one's end
+        if falls.any():
+            order = np.lexsort((others, np.repeat(np.arange(n_items), np.diff(offsets))))
             others, counts = others[order], counts[order]
         if attributes is None:
             attributes = np.zeros((n_items, 0), np.int32)
         if popularity is None:
-            popularity = np.bincount(rows, counts, n_items)
+            total = np.concatenate([[0.0], np.cumsum(counts, dtype=np.float64)])
+            popularity = total[offsets[1:]] - total[offsets[:-1]]
         if len(attributes) != n_items or len(popularity) != n_items:
             raise ValueError(
                 f"co-occurrence is of {n_items} items, attributes of {len(attributes)}, popularity of {len(popularity)}"
