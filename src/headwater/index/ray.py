@@ -41,7 +41,7 @@ def generate_on_ray(
     ArtefactError
         A worker left no valid shard.
     """
-    import ray.data
+    import ray.data  # pyright: ignore[reportMissingImports] # an extra
 
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
