@@ -182,14 +182,19 @@ def test_several_scenarios_and_users_come_in_one_read(store: LmdbStore) -> None:
     put(store, 1, visit(1, "r1", 100, ["a"]), visit(1, "r2", 200, ["c"], "main_search"))
     put(store, 2, visit(2, "r3", 100, ["b"], "in_shop"))
     counting = Counting()
-    now = [10.0]
-    channel = NearlineChannel(counting, ITEMS, clock=lambda: now[0])
-    channel.retrieve(queries(1, 2), 5)
-    channel.retrieve(queries(2), 5)
-    assert counting.reads == [(SCENARIOS, 1), (CANDIDATES, 6), (CANDIDATES, 3)]
-    now[0] += 1.0
-    channel.retrieve(queries(2), 5)
-    assert counting.reads[3:] == [(SCENARIOS, 1), (CANDIDATES, 3)]
+    NearlineChannel(counting, ITEMS).retrieve(queries(1, 2), 5)
+    assert counting.reads == [(SCENARIOS, 1), (CANDIDATES, 6)]
+    del counting.reads[:]
+    NearlineChannel(counting, ITEMS, scenarios=["in_shop", "main_search"]).retrieve(queries(1, 2), 5)
+    assert counting.reads == [(CANDIDATES, 4)]
+
+
+def test_the_first_visit_of_a_scenario_is_found_by_the_next_request(store: LmdbStore) -> None:
+    channel = NearlineChannel(store, ITEMS)
+    put(store, 1, visit(1, "r1", 100, ["a"]))
+    assert ITEMS.decode(channel.retrieve(queries(1), 5).items) == ["a"]
+    put(store, 1, visit(1, "r2", 200, ["c"], "main_search"))
+    assert set(ITEMS.decode(channel.retrieve(queries(1), 5).items)) == {"a", "c"}
 
 
 def test_a_month_old_visit_does_not_tie_with_now(store: LmdbStore) -> None:

@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 _REMEMBERED = 1_024
 _SPARE = 50
-_REFRESH_SECONDS = 1.0
 _AWAY_SECONDS = 1.0
 _WARNING_SECONDS = 60.0
 
@@ -58,7 +57,7 @@ class NearlineChannel:
     weights : dict of scenario to float, optional
         Above 0; what a scenario's scores are multiplied by; 1 for one that is not named.
     clock : callable
-        Seconds that never jump back: when to look up scenarios, ask a store that was away, and warn again.
+        Seconds that never jump back: when to ask a store that was away, and warn again.
 
     Raises
     ------
@@ -84,8 +83,7 @@ class NearlineChannel:
                 )
         self._store = store
         self._scenarios = None if scenarios is None else list(dict.fromkeys(scenarios))
-        self._seen: list[str] = []
-        self._look_at = self._ask_at = self._warn_at = float("-inf")
+        self._ask_at = self._warn_at = float("-inf")
         self._weights = weights
         self._items = items
         self._name = name
@@ -214,10 +212,8 @@ class NearlineChannel:
     def _wanted(self) -> list[str]:
         if self._scenarios is not None:
             return self._scenarios
-        now = self._clock()
-        if now >= self._look_at:
-            self._seen, self._look_at = seen_scenarios(self._store), now + _REFRESH_SECONDS
-        return self._seen
+        # Looked up each time: a list that is a second old would hide the first visit of a scenario for that long.
+        return seen_scenarios(self._store)
 
     def _values(self, keys: list[bytes]) -> list[bytes | None]:
         try:
