@@ -292,6 +292,29 @@ class Paths:
             parts.append(network.similarity(*projected, levels)[..., 0].float().cpu().numpy())
         return np.concatenate(parts)
 
+    @property
+    def n_items(self) -> int:
+        """Items that it was trained on; codes above are unknown to it."""
+        return self.features.catalogue.n_items
+
+    @torch.inference_mode()
+    def similarities(
+        self, triggers: NDArray[np.integer], targets: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float32]:
+        """softplus(s_ji), SimNet alone; see `headwater.retrieval.item_to_item.HasSimilarities`.
+
+        Raises `ConfigError` where hops are vectors: they have no similarity without a user.
+        """
+        if self.config.is_vector:
+            raise ConfigError("vectors of a path have no similarity of their own; train with path_dimension = 1")
+        left = torch.from_numpy(np.asarray(triggers, np.int64)).to(self._device)
+        everything = torch.arange(self.n_items, device=self._device)
+        if targets is None:
+            s = self._rows_of_similarities(left, everything)
+        else:
+            s = self._similarities_of(left, torch.from_numpy(np.asarray(targets, np.int64)).to(self._device))
+        return functional.softplus(s[..., 0]).cpu().numpy()
+
     # -- why
 
     @torch.inference_mode()
