@@ -32,6 +32,7 @@ ROOMS_BELOW = {
     "search": LEAVES | {"data", "retrieval"},
     "show": {"experiment", "metrics", "service"},
     "demo": {"*"},
+    "reproduce": {"*"},
     "cli": {"*"},
     "__main__": {"cli"},
 }

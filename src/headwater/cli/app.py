@@ -16,6 +16,7 @@ from headwater.cli.loop import demo, serve
 from headwater.cli.nearline import forget, nearline_app
 from headwater.cli.ranklog import ranklog_app
 from headwater.cli.release import release_app
+from headwater.cli.reproduce import reproduce_app
 from headwater.cli.stream import stream_app
 from headwater.errors import HeadwaterError
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(release_app, name="release")
+app.add_typer(reproduce_app, name="reproduce")
 app.command()(train)
 app.command()(evaluate)
 app.command()(search)

@@ -315,6 +315,25 @@ class Paths:
             s = self._similarities_of(left, torch.from_numpy(np.asarray(targets, np.int64)).to(self._device))
         return functional.softplus(s[..., 0]).cpu().numpy()
 
+    @torch.inference_mode()
+    def latest_interests(self, queries: Queries) -> NDArray[np.float32]:
+        """(n,) t_uj, eq. 8, of each query's latest known event; nan where there is none.
+
+        Raises `ConfigError` where hops are vectors.
+        """
+        if self.config.is_vector:
+            raise ConfigError("vectors of a path are no weights; train with path_dimension = 1")
+        histories = Histories.from_queries(queries, self.n_items, self._device)
+        size = max(1, PAIRS_AT_ONCE.get(self._device.type, 1 << 17) // self.config.length)
+        parts = [np.zeros(0, np.float32)]
+        for start in range(0, len(queries), size):
+            rows = np.arange(start, min(start + size, len(queries)))
+            users, windows = self._requests(queries, histories, rows)
+            t = self.network.interests(users, windows)[..., 0]
+            latest = t.gather(1, (windows.counts - 1).clamp(min=0)[:, None])[:, 0]
+            parts.append(latest.masked_fill(windows.counts == 0, torch.nan).cpu().numpy())
+        return np.concatenate(parts)
+
     # -- why
 
     @torch.inference_mode()
