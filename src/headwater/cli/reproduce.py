@@ -51,9 +51,12 @@ def paths(
     Examples: headwater reproduce paths --fast; headwater reproduce paths --only ml-1m/paths/0
     """
     from headwater.reproduce.jobs import Documents, chosen_jobs, run_jobs
+    from headwater.reproduce.paths.found import read_found
     from headwater.reproduce.paths.measure import measure
+    from headwater.reproduce.paths.pages import write_report
     from headwater.reproduce.paths.plan import load_plan
-    from headwater.reproduce.show import print_ended, print_jobs
+    from headwater.reproduce.paths.tables import conclusions, sheets
+    from headwater.reproduce.show import print_ended, print_jobs, print_sheet
     from headwater.show import telling
 
     console = Console()
@@ -69,5 +72,12 @@ def paths(
                 print_ended(console, ended)
                 # Who has not asked for a data set by name need not have it.
                 has_failed |= ended.document is None and (bool(only) or not ended.lacks_data)
+    found = read_found(jobs, documents, lambda text: console.print(text, soft_wrap=True, markup=False))
+    for one in found:
+        for sheet in (*sheets(one), conclusions(one)):
+            print_sheet(console, sheet)
+    if found:
+        page = write_report(found, report or results / "report", lambda text: console.print(text, markup=False))
+        console.print(f"the same with pictures: {page}", soft_wrap=True, markup=False, highlight=False)
     if has_failed:
         raise typer.Exit(1)

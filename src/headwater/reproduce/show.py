@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from headwater.reproduce.jobs import Documents, Ended, Job
+from headwater.reproduce.sheet import Sheet
 
 
 def print_jobs(console: Console, jobs: Sequence[Job], documents: Documents) -> None:
@@ -34,6 +35,18 @@ def print_ended(console: Console, ended: Ended) -> None:
         figures = [f"{head} HR@10 {side['metrics']['hr@10']:.4f}" for head, side in _sides(ended.document)]
         line = f"{ended.job.id}: {', '.join(figures)}; {ended.document['seconds']:.0f} s, commit {row['commit']}"
     console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def print_sheet(console: Console, sheet: Sheet) -> None:
+    """A table with its notes."""
+    table = RichTable(title=escape(sheet.title), title_justify="left")
+    for at, heading in enumerate(sheet.headings):
+        table.add_column(escape(heading), justify="right" if at else "left", overflow="fold")
+    for line in sheet.lines:
+        table.add_row(*(escape(cell.text) for cell in line))
+    console.print(table)
+    for note in sheet.notes:
+        console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _sides(document: dict) -> list[tuple[str, dict]]:
