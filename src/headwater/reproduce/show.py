@@ -11,6 +11,9 @@ from rich.table import Table as RichTable
 from headwater.reproduce.jobs import Documents, Ended, Job
 from headwater.reproduce.sheet import Sheet
 
+WIDTH_OF_NAMES = 28
+"""Of a table's first column, before it is folded."""
+
 
 def print_jobs(console: Console, jobs: Sequence[Job], documents: Documents) -> None:
     """Each job and what is done of it."""
@@ -41,7 +44,11 @@ def print_sheet(console: Console, sheet: Sheet) -> None:
     """A table with its notes."""
     table = RichTable(title=escape(sheet.title), title_justify="left")
     for at, heading in enumerate(sheet.headings):
-        table.add_column(escape(heading), justify="right" if at else "left", overflow="fold")
+        longest = max((len(line[at].text) for line in sheet.lines), default=0)
+        if at:
+            table.add_column(escape(heading), justify="right", overflow="fold")
+        else:
+            table.add_column(escape(heading), overflow="fold", min_width=min(longest, WIDTH_OF_NAMES))
     for line in sheet.lines:
         table.add_row(*(escape(cell.text) for cell in line))
     console.print(table)

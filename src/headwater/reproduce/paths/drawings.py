@@ -120,7 +120,8 @@ def _triggers(found: Found) -> Figure | None:
     values = np.array([[view["positive"], view["negative"]]])
     axis.imshow(values, cmap="viridis", aspect="auto")
     for at, value in enumerate(values[0]):
-        axis.text(at, 0, f"{value:.3f}", ha="center", va="center", color="white", fontweight="bold")
+        ink = "black" if value == values.max() else "white"  # on the map's yellow, on its violet
+        axis.text(at, 0, f"{value:.3f}", ha="center", va="center", color=ink, fontweight="bold")
     axis.set_xticks([0, 1], ["chosen next", "never chosen"])
     axis.set_yticks([0], [found.recipe])
     axis.set_title(f"higher for what is chosen: {view['higher']:.1%} of {view['users']:,} users", fontsize=9)

@@ -141,10 +141,11 @@ def _table_4(found: Found) -> Sheet:
             cells.append(Cell(said, _sources(found.of(channel))))
         lines.append(cells)
     read = {run.row.channel: run.row.settings["length"] for run in found.every() if "length" in run.row.settings}
+    said = ", ".join(f"{name} {length}" for name, length in read.items())
     notes = [
         f"HR@300 (gain over {METHODS[BASELINE]}); each channel is trained once, on whole histories, and asked with the "
         "latest n events; all items of the whole history stay refused",
-        f"events that a channel reads at most: {', '.join(f'{name} {length}' for name, length in read.items()) or 'all'}",
+        f"events that a channel reads at most: {said or 'all'}",
         *provenance(found),
     ]
     return Sheet(f"Table 4, {found.title}, by length of history", ["method", *_lengths()], lines, notes)
