@@ -11,7 +11,7 @@ from rich.markup import escape
 
 import headwater
 from headwater.cli.data import data_app
-from headwater.cli.learn import evaluate, recommend, search, train
+from headwater.cli.learn import evaluate, recommend, search, similar, train
 from headwater.cli.loop import demo, serve
 from headwater.cli.nearline import forget, nearline_app
 from headwater.cli.ranklog import ranklog_app
@@ -41,6 +41,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(search)
 app.command()(recommend)
+app.command()(similar)
 app.command()(serve)
 app.add_typer(stream_app, name="stream")
 app.add_typer(nearline_app, name="nearline")

@@ -28,11 +28,15 @@ def paths(
     recipes: Annotated[Path, typer.Option(help="Folder of recipes, one for each data set.")] = Path(
         "recipes/reproduce/paths"
     ),
-    results: Annotated[Path, typer.Option(help="Folder of one JSON document for each job; done ones are kept.")] = Path(
-        "docs/results/reproduce-paths"
-    ),
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of one JSON document for each job; done ones are kept. "
+            "(default: docs/results/reproduce-paths; with --fast in the home)"
+        ),
+    ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for the pages. (default: `report` in the folder of results)")
+        Path | None, typer.Option(help="Folder for the pages. (default: below reports in the home)")
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="JOB", help="Run these jobs only, e.g. 'ml-1m/paths*'. Repeatable.")
@@ -56,11 +60,14 @@ def paths(
     from headwater.reproduce.paths.pages import write_report
     from headwater.reproduce.paths.plan import load_plan
     from headwater.reproduce.paths.tables import conclusions, sheets
-    from headwater.reproduce.show import print_ended, print_jobs, print_sheet
+    from headwater.reproduce.show import print_ended, print_jobs, print_sheet, print_words
     from headwater.show import telling
 
     console = Console()
-    jobs, documents = load_plan(recipes, is_fast=fast, seeds=seeds), Documents(results)
+    name = "reproduce-paths-fast" if fast else "reproduce-paths"
+    documents = Documents(results or (home / "results" if fast else Path("docs/results")) / name)
+    pages = report or home / "reports" / name
+    jobs = load_plan(recipes, is_fast=fast, seeds=seeds)
     chosen = chosen_jobs(jobs, only or [])
     if is_list:
         print_jobs(console, chosen, documents)
@@ -74,10 +81,11 @@ def paths(
                 has_failed |= ended.document is None and (bool(only) or not ended.lacks_data)
     found = read_found(jobs, documents, lambda text: console.print(text, soft_wrap=True, markup=False))
     for one in found:
-        for sheet in (*sheets(one), conclusions(one)):
+        for sheet in sheets(one):
             print_sheet(console, sheet)
+        print_words(console, conclusions(one))
     if found:
-        page = write_report(found, report or results / "report", lambda text: console.print(text, markup=False))
+        page = write_report(found, pages, lambda text: console.print(text, markup=False))
         console.print(f"the same with pictures: {page}", soft_wrap=True, markup=False, highlight=False)
     if has_failed:
         raise typer.Exit(1)

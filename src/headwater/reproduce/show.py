@@ -9,10 +9,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from headwater.reproduce.jobs import Documents, Ended, Job
-from headwater.reproduce.sheet import Sheet
-
-WIDTH_OF_NAMES = 28
-"""Of a table's first column, before it is folded."""
+from headwater.reproduce.sheet import NOT_PUBLISHED, Sheet
+from headwater.show import print_figures
 
 
 def print_jobs(console: Console, jobs: Sequence[Job], documents: Documents) -> None:
@@ -42,18 +40,19 @@ def print_ended(console: Console, ended: Ended) -> None:
 
 def print_sheet(console: Console, sheet: Sheet) -> None:
     """A table with its notes."""
-    table = RichTable(title=escape(sheet.title), title_justify="left")
-    for at, heading in enumerate(sheet.headings):
-        longest = max((len(line[at].text) for line in sheet.lines), default=0)
-        if at:
-            table.add_column(escape(heading), justify="right", overflow="fold")
-        else:
-            table.add_column(escape(heading), overflow="fold", min_width=min(longest, WIDTH_OF_NAMES))
-    for line in sheet.lines:
-        table.add_row(*(escape(cell.text) for cell in line))
-    console.print(table)
+    print_figures(console, sheet.title, sheet.headings, [[cell.text for cell in line] for line in sheet.lines])
     for note in sheet.notes:
         console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_words(console: Console, sheet: Sheet) -> None:
+    """A table of sentences, a line for each cell that says something."""
+    console.print(sheet.title)
+    for claim, *verdicts in sheet.lines:
+        console.print(f"  {claim.text}", markup=False, highlight=False, soft_wrap=True)
+        for heading, verdict in zip(sheet.headings[1:], verdicts, strict=True):
+            if verdict.text != NOT_PUBLISHED:
+                console.print(f"    {heading}: {verdict.text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _sides(document: dict) -> list[tuple[str, dict]]:

@@ -232,8 +232,8 @@ def _weakest(found: Found, protocol: Protocol) -> str:
     known = {channel: value for channel, value in figures.items() if value is not None}
     if len(known) < len(figures):
         return NOT_RUN
-    worst = min(known, key=lambda channel: known[channel])
-    return f"{'yes' if worst == 'dssm' else 'no'}: {', '.join(f'{name} {value:.4f}' for name, value in known.items())}"
+    is_weakest = all(known["dssm"] < value for channel, value in known.items() if channel != "dssm")
+    return f"{'yes' if is_weakest else 'no'}: {', '.join(f'{name} {value:.4f}' for name, value in known.items())}"
 
 
 def _of_lengths(found: Found) -> list[tuple[str, list[str]]]:
