@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as RichTable
 
 from headwater.reproduce.jobs import Documents, Ended, Job
 from headwater.reproduce.sheet import NOT_PUBLISHED, Sheet
-from headwater.show import print_figures
+from headwater.show import NOT_RUN, print_figures
 
 
 def print_jobs(console: Console, jobs: Sequence[Job], documents: Documents) -> None:
     """Each job and what is done of it."""
-    table = RichTable("job", "state", "seconds", "commit", "machine")
+    lines = []
     for job in jobs:
         document = documents.read(job)
         if document is None:
-            state = "outdated: of other settings" if documents.is_outdated(job) else "not run"
-            table.add_row(escape(job.id), state, "", "", "")
+            state = "outdated: of other settings" if documents.is_outdated(job) else NOT_RUN
+            lines.append([job.id, state, "", "", ""])
         else:
             row = document["row"]
-            table.add_row(escape(job.id), "done", f"{document['seconds']:.0f}", row["commit"], escape(row["machine"]))
-    console.print(table)
+            lines.append([job.id, "done", f"{document['seconds']:.0f}", row["commit"], row["machine"]])
+    print_figures(console, f"{len(jobs)} jobs", ["job", "state", "seconds", "commit", "machine"], lines)
 
 
 def print_ended(console: Console, ended: Ended) -> None:
