@@ -92,13 +92,27 @@ def generate(
     header = _header(pairs, k, vocabulary, model, first, stop)
     if _is_there(Path(path), header, vocabulary):
         return False
-
-    def parts() -> Iterator[NDArray[np.void]]:
-        for items in _batches(first, stop, pairs, console):
-            yield best_rows(items, pairs.of(items), similarity, k)
-
-    write_table(path, header, parts())
+    write_table(path, header, _scored(first, stop, pairs, similarity, k, console))
     return True
+
+
+def neighbours_of(
+    pairs: CandidatePairs,
+    similarity: PairScorer,
+    k: int,
+    *,
+    vocabulary: Lineage,
+    model: str,
+    console: Console | None = None,
+) -> NeighbourTable:
+    """The table that `generate` writes, in memory; `write_table` of its header and records gives the same file."""
+    header = _header(pairs, k, vocabulary, model, 0, pairs.n_items)
+    rows = empty_rows(pairs.n_items, k)
+    at = 0
+    for part in _scored(0, pairs.n_items, pairs, similarity, k, console):
+        rows[at : at + len(part)] = part
+        at += len(part)
+    return NeighbourTable(header, rows)
 
 
 def generate_changed(
@@ -160,6 +174,13 @@ def generate_changed(
 
     write_table(path, _header(pairs, old.k, vocabulary, model, 0, n_items), parts())
     return n_scored
+
+
+def _scored(
+    first: int, stop: int, pairs: CandidatePairs, similarity: PairScorer, k: int, console: Console | None
+) -> Iterator[NDArray[np.void]]:
+    for items in _batches(first, stop, pairs, console):
+        yield best_rows(items, pairs.of(items), similarity, k)
 
 
 def best_rows(items: NDArray[np.int32], block: Block, similarity: PairScorer, k: int) -> NDArray[np.void]:

@@ -11,12 +11,14 @@ import torch
 
 from headwater.data import Dataset, Queries, leave_one_out
 from headwater.index.generation import generate
-from headwater.index.neighbours import NeighbourTable
+from headwater.index.neighbours import NeighbourTable, PairScorer
 from headwater.index.pairs import CandidatePairs
 from headwater.nn.training import TrainingConfig
 from headwater.retrieval import Mask
-from headwater.retrieval.paths.channel import Paths, PathsConfig
-from headwater.retrieval.paths.nets import LevelsOfPairs, SimilarityScorer, TriggerScorer, user_vector
+from headwater.retrieval.paths.channel import Paths
+from headwater.retrieval.paths.config import PathsConfig
+from headwater.retrieval.paths.indexing import pair_scorer
+from headwater.retrieval.paths.nets import TriggerScorer, user_vector
 from headwater.retrieval.paths.search import PathSearch, recall_against_exact
 from headwater.retrieval.paths.weights import PathWeights
 
@@ -34,11 +36,8 @@ def trained(marketplace: Dataset) -> Paths:
     return Paths(config).fit(leave_one_out(marketplace).train)
 
 
-def similarity_of(channel: Paths) -> SimilarityScorer:
-    tensors = [pairs.tensors() for pairs in channel._pairs]
-    return SimilarityScorer(
-        channel.export(), [LevelsOfPairs(own["offsets"], own["targets"], own["levels"]) for own in tensors]
-    )
+def similarity_of(channel: Paths) -> PairScorer:
+    return pair_scorer(channel.model)
 
 
 def test_every_pair_is_as_similar_as_the_network_says(trained: Paths, marketplace: Dataset) -> None:
