@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headwater.experiment import ChannelByGap, Row, Table
     from headwater.experiment.table import Line
     from headwater.metrics import IncrementalRecall
-    from headwater.service.messages import Answer, AnsweredItem
+    from headwater.service.messages import Answer, AnsweredItem, Why
 
 NOT_RUN = "not run"
 """What a cell without a figure says."""
@@ -230,9 +230,14 @@ def say_reasons(item: AnsweredItem) -> str:
     lines = []
     for channel in item.channels:
         of_channel = [why for why in item.why if why.channel == channel][:TRIGGERS_SHOWN]
-        said = [why.text if why.title is None else f"{why.title} {why.share:.0%}" for why in of_channel]
+        said = [_said(why) for why in of_channel]
         lines.append(f"{channel}: {', '.join(said)}")
     return "\n".join(lines)
+
+
+def _said(why: Why) -> str:
+    is_part = why.title is not None or (why.kind == "direct" and why.share < 1)
+    return f"{why.title or why.text} {why.share:.0%}" if is_part else why.text
 
 
 def print_trial(console: Console, line: dict[str, Any]) -> None:

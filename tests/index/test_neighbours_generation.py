@@ -101,6 +101,17 @@ def test_the_order_of_a_rows_entries_does_not_matter() -> None:
     assert candidates_of(ours, 3) == candidates_of(theirs, 3)
 
 
+def test_items_that_share_any_of_several_values_are_candidates() -> None:
+    none = sp.csr_array((5, 5), dtype=np.float32)
+    genres = np.array([[4, 7], [7, -1], [-1, -1], [2, 4], [2, -1]], np.int32)
+    brand = np.array([1, -1, 1, -1, -1], np.int32)
+    pairs = CandidatePairs(none, [brand, genres], np.array([1, 2, 3, 4, 5]), per_item=4)
+    assert candidates_of(pairs, 0) == [2, 3, 1]  # its brand first; then the values as they stand
+    assert candidates_of(pairs, 1) == [0]
+    assert candidates_of(pairs, 2) == [0]
+    assert candidates_of(pairs, 4) == [3]
+
+
 def test_parts_of_different_catalogues_are_refused() -> None:
     with pytest.raises(ValueError, match="co-occurrence is of 60 items, attributes of 5, popularity of 60"):
         CandidatePairs(counts(), attributes(5))

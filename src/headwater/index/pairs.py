@@ -142,12 +142,13 @@ def _by_value(
     attributes: Sequence[NDArray[np.integer]], popularity: NDArray[np.generic]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Each item's groups (items, columns), and the groups' members as CSR, the most popular first."""
-    columns, sizes, members = [np.zeros((len(popularity), 0), np.int64)], [np.zeros(1, np.int64)], [np.zeros(0, "i4")]
+    columns: list[NDArray[np.int64]] = [np.zeros((len(popularity), 0), np.int64)]
+    sizes, members = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
     n_groups = 0
     for codes in attributes:
         items, places = np.nonzero(codes >= 0)
         distinct, values = np.unique(codes[items, places], return_inverse=True)
-        groups = np.full(codes.shape, -1, np.int64)
+        groups: NDArray[np.int64] = np.full(codes.shape, -1, np.int64)
         groups[items, places] = n_groups + values
         columns.append(groups)
         members.append(items[np.lexsort((items, -popularity[items].astype(np.float64), values))].astype(np.int32))

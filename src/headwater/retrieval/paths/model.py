@@ -184,7 +184,7 @@ class PathModel:
             levels = joined_levels(self.pairs, -1, windows.items[:, None], items[:, :, None])
             weights = self.network.weights(users, windows, items, levels)
             triggers, paths = windows.items.tolist(), weights.paths[:, 0].double().tolist()
-            direct = [None] * len(some) if weights.direct is None else weights.direct[:, 0].double().tolist()
+            direct = [0.0] * len(some) if weights.direct is None else weights.direct[:, 0].double().tolist()
             for row, at in enumerate(some.tolist()):
                 reasons[at] = path_reasons(self.config.name, triggers[row], paths[row], direct[row])
         return reasons

@@ -8,7 +8,7 @@ from headwater.retrieval.base import Reason
 
 
 def path_reasons(
-    channel: str, triggers: Iterable[int], paths: Iterable[float], direct: float | None
+    channel: str, triggers: Iterable[int], paths: Iterable[float], direct: float
 ) -> tuple[Reason, ...]:
     """The paths of one item by their share of its score, strongest first; share times score is a path's weight.
 
@@ -18,10 +18,10 @@ def path_reasons(
     ----------
     triggers, paths : (m,)
         softplus(t + s) of the path through each trigger.
-    direct : float, or None
-        softplus(p · q); None without a Direct Net.
+    direct : float
+        softplus(p · q); 0 without a Direct Net.
     """
-    of: dict[int | None, float] = {} if direct is None else {None: direct}
+    of: dict[int | None, float] = {None: direct}
     for trigger, weight in zip(triggers, paths, strict=True):
         of[trigger] = of.get(trigger, 0.0) + weight
     total = sum(of.values())

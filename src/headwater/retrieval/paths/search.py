@@ -68,11 +68,11 @@ class Parts(NamedTuple):
         """(n,) what `PathSearch.retrieve` returns for the items."""
         return (self.paths.sum(axis=1, dtype=np.float64) + self.direct).astype(np.float32)
 
-    def reasons(self, channel: str, *, has_direct: bool = True) -> Reasons:
+    def reasons(self, channel: str) -> Reasons:
         """Each item's paths by their share of its score; see `path_reasons`."""
         triggers = self.triggers.tolist()
         return [
-            path_reasons(channel, triggers, paths, direct if has_direct else None)
+            path_reasons(channel, triggers, paths, direct)
             for paths, direct in zip(self.paths.tolist(), self.direct.tolist(), strict=True)
         ]
 

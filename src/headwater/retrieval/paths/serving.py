@@ -77,8 +77,7 @@ class GreedyPaths:
             triggers = requests.triggers[requests.offsets[row] : requests.offsets[row + 1]]
             scores, user = self._hops(requests, row)
             parts = self._search.parts(user, triggers, scores, candidates.items[at])
-            has_direct = self.weights.direct_items is not None
-            for place, found in zip(at.tolist(), parts.reasons(self.config.name, has_direct=has_direct), strict=True):
+            for place, found in zip(at.tolist(), parts.reasons(self.config.name), strict=True):
                 reasons[place] = found
         return reasons
 
