@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headwater.experiment import ChannelByGap, Row, Table
+    from headwater.experiment.recall import IndexRecall
     from headwater.experiment.table import Line
     from headwater.metrics import IncrementalRecall
     from headwater.service.messages import Answer, AnsweredItem, Why
@@ -181,6 +182,29 @@ def print_by_gap(console: Console, found: Sequence[ChannelByGap]) -> None:
             )
     title = f"HR@{found[0].k} by the time since the last event (share of the queries)"
     _print_figures(console, title, headings, lines)
+
+
+def print_index_recall(console: Console, title: str, found: Sequence[IndexRecall]) -> None:
+    """Recall against scoring every item at each cut-off, with quality and cost, a line for each way to search."""
+    ks = list(found[0].recall)
+    headings = ["search", *(f"recall@{k}" for k in ks), "HR@10", "NDCG@10", "index s", "p50", "p99"]
+    lines = [
+        [
+            "every item" if one.neighbours is None else f"k {one.neighbours}, m {one.followed}",
+            *(f"{one.recall[k]:.3f}" for k in ks),
+            *(f"{value:.4f}" for value in one.metrics.values()),
+            "" if one.neighbours is None else f"{one.index_seconds:.1f}",
+            f"{one.retrieving.p50_ms:.2f}",
+            f"{one.retrieving.p99_ms:.2f}",
+        ]
+        for one in found
+    ]
+    _print_figures(console, title, headings, lines)
+    console.print(
+        f"[dim]recall@K: share of the first K of scoring every item; HR and NDCG: full ranking; p50, p99: ms of one "
+        f"request for {found[0].retrieving.k}[/dim]",
+        soft_wrap=True,
+    )
 
 
 def _ordered(table: Table) -> list[Line]:

@@ -172,6 +172,7 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> str:
     from safetensors.numpy import save_file
 
     save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
+    path.chmod(0o644)  # as every other file; else only who trained it could serve it
     return file_checksum(path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -147,17 +147,16 @@ class Paths:
         )
         self._adopt(model, data.items.fingerprint())
         if self.config.search == "greedy":
-            self._follow(data)
+            from headwater.retrieval.paths.indexing import index_of
+
+            self._follow(index_of(model, data, console=Console()))
         self.unknown_triggers = 0
         return self
 
     def _adopt(self, model: PathModel, fingerprint: str) -> None:
         self._model, self._greedy, self._fingerprint = model, None, fingerprint
 
-    def _follow(self, data: Dataset) -> None:
-        from headwater.retrieval.paths.indexing import index_of
-
-        table = index_of(self.model, data, console=Console())
+    def _follow(self, table: NeighbourTable) -> None:
         self._greedy = GreedyPaths(self.config, self.model.features, self.model.export(), table)
 
     def exactly(self) -> Paths:
@@ -172,19 +171,45 @@ class Paths:
         Parameters
         ----------
         data : Dataset
-            What the model was trained on: candidate pairs come from it.
+            Where candidate pairs come from: what the model was trained on, or has come since.
         **settings
             `neighbours`, `candidates_per_item` and `followed_triggers` in place of the channel's own.
 
         Raises
         ------
         ConfigError
-            Hops are vectors, or a setting is of another range.
+            `data` has other items than the model, hops are vectors, or a setting is of another range.
         """
+        from headwater.retrieval.paths.indexing import index_of
+
+        other = self.under(settings)
+        other._follow(index_of(other.model, data, console=Console()))
+        return other
+
+    def refreshed(self, data: Dataset) -> tuple[Paths, int]:
+        """The same model along this channel's index brought up to date, and how many of its rows were scored.
+
+        Those are the items whose candidate pairs are others in `data` than they were; all other rows are copied.
+        Raises `ConfigError` where there is no index, or `data` has other items than the model.
+        """
+        from headwater.retrieval.paths.indexing import index_after
+
+        other = self.under({})
+        table, n_scored = index_after(other.model, self.index, data, console=Console())
+        other._follow(table)
+        return other, n_scored
+
+    def along(self, table: NeighbourTable, **settings: Any) -> Paths:
+        """The same model along an index that was made of it elsewhere, such as in shards; settings as of `greedily`."""
+        other = self.under({**settings, "neighbours": table.k})
+        other._follow(table)
+        return other
+
+    def under(self, settings: Mapping[str, Any]) -> Paths:
+        """The same model under other settings of greedy retrieval, without an index yet."""
         chosen = {**self.config.model_dump(), "search": "greedy", **settings}
         other = Paths(parse(PathsConfig, chosen, self.name))
         other._adopt(self.model.under(other.config), self._fingerprint)
-        other._follow(data)
         return other
 
     # -- retrieval

@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from headwater.retrieval.base import Reason
 
 
-def path_reasons(
-    channel: str, triggers: Iterable[int], paths: Iterable[float], direct: float
-) -> tuple[Reason, ...]:
+def path_reasons(channel: str, triggers: Iterable[int], paths: Iterable[float], direct: float) -> tuple[Reason, ...]:
     """The paths of one item by their share of its score, strongest first; share times score is a path's weight.
 
     A trigger that stands in the history several times has the sum of its paths. A path without weight is left out.
