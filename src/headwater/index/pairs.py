@@ -35,7 +35,8 @@ class Block(NamedTuple):
     offsets : (n + 1,) int64
     candidates : (m,) int32
     digests : (n,) uint64
-        Of each item's candidates and their counts: another digest means that either is another.
+        Of each item's candidates, and of their counts where similarities read them: another digest means that either
+        is another.
     """
 
     offsets: NDArray[np.int64]
@@ -62,6 +63,9 @@ class CandidatePairs:
         Orders the items of one value; their co-occurrences by default.
     per_item : int
         k̂.
+    of_counts : bool
+        Whether similarities read the counts, so that a row is stale when one of them changed. Where counts only say
+        which pairs are scored, a row is stale when its candidates are others.
 
     Raises
     ------
@@ -76,6 +80,7 @@ class CandidatePairs:
         popularity: NDArray[np.generic] | None = None,
         *,
         per_item: int = 1000,
+        of_counts: bool = True,
     ) -> None:
         offsets = np.asarray(cooccurrence.indptr, np.int64)
         others = np.asarray(cooccurrence.indices, np.int32)
@@ -104,6 +109,7 @@ class CandidatePairs:
             raise ValueError(f"co-occurrence must be square: {n_items} rows, and a column {others.max()}")
         self.n_items = n_items
         self.per_item = per_item
+        self._of_counts = of_counts
         self._offsets, self._others, self._counts = offsets, np.ascontiguousarray(others), np.ascontiguousarray(counts)
         self._groups, self._group_offsets, self._members = _by_value(each, popularity)
 
@@ -119,6 +125,7 @@ class CandidatePairs:
             self._groups,
             self._group_offsets,
             self._members,
+            self._of_counts,
             found,
             sizes,
             digests,
@@ -129,7 +136,7 @@ class CandidatePairs:
     @cached_property
     def fingerprint(self) -> str:
         """Of all that the candidates follow from."""
-        digest = xxhash.xxh3_128(str(self.per_item).encode())
+        digest = xxhash.xxh3_128(f"{self.per_item} {self._of_counts}".encode())
         for part in (
             *(self._offsets, self._others, self._counts),
             *(self._groups, self._group_offsets, self._members),

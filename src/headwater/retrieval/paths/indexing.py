@@ -42,6 +42,7 @@ def candidate_pairs(data: Dataset, features: PathFeatures, config: PathsConfig) 
         attributes,
         data.item_counts,
         per_item=config.candidates_per_item,
+        of_counts=False,  # SimNet reads the levels of its training
     )
 
 
