@@ -369,3 +369,15 @@ def test_a_loaded_channel_is_still_its_model(folder: Path) -> None:
     triggers, targets = np.array([1, 2, 3]), np.array([4, 5, 6])
     np.testing.assert_array_equal(loaded.score_pairs(triggers, targets), trained().score_pairs(triggers, targets))
     np.testing.assert_array_equal(loaded.index.items, trained().index.items)
+
+
+def test_what_a_request_reads_is_mapped_so_that_processes_share_it(folder: Path) -> None:
+    greedy = Paths.load(folder, rich_dataset().items)._greedy
+    assert greedy is not None
+    assert isinstance(greedy.table.records, np.memmap)
+    for table in (greedy.weights.trigger_items, greedy.weights.direct_items, greedy.features.user_keys):
+        assert table is not None
+        base = table
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        assert isinstance(base, np.memmap)
