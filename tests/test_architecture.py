@@ -30,8 +30,9 @@ ROOMS_BELOW = {
     "experiment": LEAVES | {"data", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
     "service": LEAVES | {"data", "home", "nearline", "network", "profile", "ranking", "release", "retrieval", "store"},
     "search": LEAVES | {"data", "retrieval"},
-    "show": {"experiment", "metrics", "service"},
+    "show": {"experiment", "metrics", "release", "service"},
     "demo": {"*"},
+    "reproduce": {"*"},
     "cli": {"*"},
     "__main__": {"cli"},
 }

@@ -73,6 +73,8 @@ class Recipe(Settings):
     min_item_interactions: int = Field(default=1, ge=1)
     """Items with fewer interactions are left out before the split; 1 keeps the whole catalogue. Published tables
     of ML-1M use 5 (3,416 of 3,706 items)."""
+    min_user_interactions: int = Field(default=1, ge=1)
+    """Users with fewer interactions, with the items that are left in, are left out before the split; 1 keeps all."""
     split: SplitRecipe = SplitRecipe()
     """How the data are cut for evaluation."""
     channels: tuple[SerializeAsAny[ChannelSettings], ...]
@@ -85,7 +87,7 @@ class Recipe(Settings):
     """What `headwater evaluate` measures."""
 
     def load_dataset(self, home: Path | str, *, packed: Path | None = None) -> Dataset:
-        """The recipe's data set without its rare items, from `home` or from a file of `headwater data pack`.
+        """The data set without rare items and short histories, from `home` or from a file of `headwater data pack`.
 
         Parameters
         ----------
@@ -114,9 +116,9 @@ class Recipe(Settings):
             dataset = unpack(packed)
             if dataset.name != name:
                 raise ConfigError(f"{packed} holds {dataset.name!r}, and the recipe asks for {name!r}")
-        if self.min_item_interactions == 1:
-            return dataset
-        return dataset.with_frequent_items(self.min_item_interactions)
+        if self.min_item_interactions > 1:
+            dataset = dataset.with_frequent_items(self.min_item_interactions)
+        return dataset.with_active_users(self.min_user_interactions)
 
 
 def load_recipe(path: Path) -> Recipe:

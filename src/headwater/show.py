@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headwater.experiment.recall import IndexRecall
     from headwater.experiment.table import Line
     from headwater.metrics import IncrementalRecall
+    from headwater.release.similar import Similar
     from headwater.service.messages import Answer, AnsweredItem, Why
 
 NOT_RUN = "not run"
@@ -90,7 +91,7 @@ def print_evaluation(console: Console, table: Table) -> None:
     sizes = f"{len(data.users):,} users, {len(data.items):,} items, {len(data):,} interactions"
     console.print(f"[bold]{data.name}[/bold]: {sizes}")
     headings, lines = evaluation_cells(table)
-    _print_figures(console, table.rows[0].full.protocol if table.rows else "", headings, lines)
+    print_figures(console, table.rows[0].full.protocol if table.rows else "", headings, lines)
     if any(row.sampled for row in table.rows):
         metrics = quality_metrics(table)
         protocol = next(row.sampled.protocol for row in table.rows if row.sampled)
@@ -99,7 +100,7 @@ def print_evaluation(console: Console, table: Table) -> None:
             found = [row.sampled.metrics for row in line.rows if row.sampled]
             figures = (over_seeds([of_run[metric] for of_run in found]) for metric in metrics.values())
             lines.append([_marked(line), *figures])
-        _print_figures(console, protocol, ["channel", *metrics], lines)
+        print_figures(console, protocol, ["channel", *metrics], lines)
     if any(row.refitted for row in table.rows):
         metrics = quality_metrics(table)
         lines = []
@@ -107,7 +108,7 @@ def print_evaluation(console: Console, table: Table) -> None:
             found = [row.refitted.full.metrics for row in line.rows if row.refitted]
             figures = (over_seeds([of_run[metric] for of_run in found]) for metric in metrics.values())
             lines.append([_marked(line), *figures])
-        _print_figures(console, REFITTED, ["channel", *metrics], lines)
+        print_figures(console, REFITTED, ["channel", *metrics], lines)
     for note in table.notes():
         console.print(f"[dim]{escape(note)}[/dim]")
 
@@ -161,7 +162,7 @@ def print_incremental(console: Console, found: Sequence[IncrementalRecall]) -> N
         title = (
             f"recall of all channels together, {at.k} candidates of each: {at.recall:.4f}; best first, then most added"
         )
-        _print_figures(console, title, headings, lines)
+        print_figures(console, title, headings, lines)
 
 
 def print_by_gap(console: Console, found: Sequence[ChannelByGap]) -> None:
@@ -181,7 +182,7 @@ def print_by_gap(console: Console, found: Sequence[ChannelByGap]) -> None:
                 [f"  share of its gain over {channel.beside}", *(f"{share:.1%}" for share in channel.gain), ""]
             )
     title = f"HR@{found[0].k} by the time since the last event (share of the queries)"
-    _print_figures(console, title, headings, lines)
+    print_figures(console, title, headings, lines)
 
 
 def print_index_recall(console: Console, title: str, found: Sequence[IndexRecall]) -> None:
@@ -199,7 +200,7 @@ def print_index_recall(console: Console, title: str, found: Sequence[IndexRecall
         ]
         for one in found
     ]
-    _print_figures(console, title, headings, lines)
+    print_figures(console, title, headings, lines)
     console.print(
         f"[dim]recall@K: share of the first K of scoring every item; HR and NDCG: full ranking; p50, p99: ms of one "
         f"request for {found[0].retrieving.k}[/dim]",
@@ -215,14 +216,29 @@ def _marked(line: Line) -> str:
     return line.channel + " *" * line.knows_request_time
 
 
-def _print_figures(console: Console, title: str, headings: list[str], lines: list[list[str]]) -> None:
+def print_similar(console: Console, found: Similar) -> None:
+    """The neighbours of an item, best first."""
+    console.print(f"{found.title}: nearest by {found.channel}, release {found.release}", markup=False, highlight=False)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", justify="right", style="dim", no_wrap=True)
+    has_ids = any(str(item.id) != item.title for item in found.items)
+    for heading in (*(["id"] if has_ids else []), "title", "category"):
+        table.add_column(heading)
+    table.add_column("similarity", justify="right")
+    for place, item in enumerate(found.items, 1):
+        named = [*([str(item.id)] if has_ids else []), item.title, item.category]
+        table.add_row(str(place), *map(escape, named), f"{item.similarity:.4f}")
+    console.print(table if found.items else "nothing is known to be near it")
+
+
+def print_figures(console: Console, title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A table as wide as it needs: a narrow terminal folds lines, but no figure is cut or left out."""
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for at, heading in enumerate(headings):
         table.add_column(heading, justify="right" if at else "left", no_wrap=True)
     for line in lines:
         table.add_row(*line)
     console.print(title)
-    # As wide as it needs: a narrow terminal folds lines, but no figure is cut or left out.
     wide = console.options.update(max_width=1_000)
     console.print(Segments(console.render(table, wide)), crop=False, soft_wrap=True)
 

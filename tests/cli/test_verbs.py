@@ -1,5 +1,6 @@
 """The command line as a user runs it: in a process of its own."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,15 @@ def test_recommend_gives_titles_and_says_why(place: Path) -> None:
     assert not (place / ".headwater" / "log").exists(), "asking in process leaves no rank log"
 
 
+def test_similar_shows_titles_and_gives_json(place: Path) -> None:
+    done = headwater("similar", "thing 3", "-k", "4", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "Thing 3: nearest by itemcf" in done.stdout
+    assert done.stdout.count("group 0") == 4
+    done = headwater("similar", "item-003", "-k", "4", "--json", cwd=place)
+    assert json.loads(done.stdout)["items"][0]["id"].startswith("item-0")
+
+
 def test_recommend_to_a_stranger_falls_back_to_what_is_popular(place: Path) -> None:
     done = headwater("recommend", "--user", "123456", "-k", "3", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -91,6 +101,10 @@ def test_recommend_to_a_stranger_falls_back_to_what_is_popular(place: Path) -> N
     ("words", "says"),
     [
         (("recommend", "--user", "seven"), "user ids of release"),
+        (("similar", "thing 3", "--channel", "popular"), "channels that do: itemcf"),
+        (("similar", "Things 3"), "near are Thing 3"),
+        (("similar", "thing 3", "--home", "elsewhere"), "headwater train"),
+        (("reproduce", "paths", "--recipes", "nowhere"), "nowhere does not exist"),
         (("train", "recipes.toml"), "recipes.toml does not exist; there is recipe.toml"),
         (("evaluate", "recipe.toml", "--home", "elsewhere"), "marketplace"),
         (("evaluate", "--all", "--recipes", "nothing.toml"), "nothing.toml does not exist"),

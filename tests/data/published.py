@@ -1,5 +1,6 @@
 """Tiny made-up sets in the layouts that publishers use."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -101,3 +102,34 @@ def beauty() -> dict[str, bytes]:
         "Beauty.txt": b"1 3 5 2\n2 5 3\n3 2 7\n",
         "Beauty_item2attributes.json": b'{"3": [1, 8], "5": [99, 1, 8, 1], "2": [1, 9], "4": [1]}',
     }
+
+
+def pinterest() -> dict[str, bytes]:
+    """Users 0 and 1; the file's order is not that of time for user 1, whose first line has the latest time."""
+    return {
+        "Data/pinterest-20.train.rating": b"0\t7\t1\t0\n0\t9\t1\t0\n1\t9\t1\t5\n1\t8\t1\t2\n1\t6\t1\t2\n",
+        "Data/pinterest-20.test.rating": b"0\t6\t1\t0\n1\t7\t1\t9\n",
+        "Data/pinterest-20.test.negative": b"(0,6)\t8\t5\n(1,7)\t5\t4\n",
+    }
+
+
+BOOK_RATINGS = b"ANN,0001,5.0,1400000000\nBOB,0002,1.0,1300000000\nANN,0002,4.0,1200000000\n"
+
+
+def book_reviews() -> bytes:
+    """The same three, with text that is not read."""
+    rows = [line.split(",") for line in BOOK_RATINGS.decode().splitlines()]
+    lines = [
+        json.dumps(
+            {
+                "reviewerID": u,
+                "asin": i,
+                "overall": float(r),
+                "unixReviewTime": int(t),
+                "reviewText": "a\\nb {",
+                "x": [1],
+            }
+        )
+        for u, i, r, t in rows
+    ]
+    return ("\n".join(lines) + "\n").encode()

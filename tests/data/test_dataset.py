@@ -162,3 +162,46 @@ def test_integer_ids_stay_integers_where_rare_items_leave() -> None:
     )
     assert dataset.with_frequent_items(2).items.kind == "integer"
     assert dataset.with_frequent_items(2).items.ids.tolist() == [80]  # type: ignore[union-attr]
+
+
+@given(events_lists.filter(bool), st.integers(1, 8))
+def test_every_user_that_is_left_is_active_and_keeps_the_whole_history(
+    events: list[tuple[int, int, int]], least: int
+) -> None:
+    users = pa.table({"id": [10, 11, 12, 13, 14], "age": [0, 1, 2, 3, 4]})
+    dataset = make(events, user_attributes=users)
+    kept = np.flatnonzero(dataset.lengths >= least)
+    if not len(kept):
+        with pytest.raises(SchemaError, match="no user has"):
+            dataset.with_active_users(least)
+        return
+    active = dataset.with_active_users(least)
+    assert (active is dataset) == (len(kept) == 5)
+    assert active.users.ids.tolist() == (10 + kept).tolist()  # type: ignore[union-attr]
+    assert active.user_attributes.column("age").to_pylist() == kept.tolist()
+    assert active.items is dataset.items
+    for row, user in enumerate(kept):
+        before = dataset.queries(np.array([user], np.int32))
+        after = active.queries(np.array([row], np.int32))
+        assert after.items.tolist() == before.items.tolist()
+        assert after.times.tolist() == before.times.tolist()
+
+
+@given(events_lists, st.lists(st.integers(0, 4), max_size=6), st.integers(0, 5))
+def test_requests_are_taken_by_row_and_cut_to_their_latest_events(
+    events: list[tuple[int, int, int]], rows: list[int], n: int
+) -> None:
+    dataset = make(events, event_ratings=np.arange(len(events), dtype=np.float32))
+    queries = dataset.queries(np.arange(5, dtype=np.int32))
+    taken, latest = queries.take(np.array(rows, np.int64)), queries.latest(n)
+    assert taken.user_keys.tolist() == [10 + row for row in rows]
+    assert len(taken.scenarios) == len(rows)
+    for name in ("items", "times", "behaviours", "ratings"):
+        column = getattr(queries, name)
+        of = [column[queries.offsets[row] : queries.offsets[row + 1]].tolist() for row in range(5)]
+        assert getattr(taken, name).tolist() == [value for row in rows for value in of[row]]
+        assert getattr(latest, name).tolist() == [
+            value for history in of for value in history[max(len(history) - n, 0) :]
+        ]
+    with pytest.raises(ValueError, match="at least 0"):
+        queries.latest(-1)

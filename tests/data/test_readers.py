@@ -1,16 +1,20 @@
 """Readers of published sets: every source of one set gives the same data set."""
 
+import gzip
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import published
 import pytest
 
-from headwater.data import Dataset
+from headwater.data import Dataset, leave_one_out
 from headwater.data.readers.amazon import read_amazon
+from headwater.data.readers.amazon_books import read_amazon_books_ratings, read_amazon_books_reviews
 from headwater.data.readers.files import Files
 from headwater.data.readers.movielens import read_ml_1m, read_ml_100k
+from headwater.data.readers.pinterest import read_pinterest
 from headwater.errors import DatasetUnavailable
 
 
@@ -26,7 +30,7 @@ def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def history(dataset: Dataset, user: int) -> list:
+def history(dataset: Dataset, user: int | str) -> list:
     code = dataset.users.code(user)
     assert code >= 0
     return dataset.items.decode(dataset.event_items[dataset.offsets[code] : dataset.offsets[code + 1]])
@@ -158,3 +162,86 @@ def test_a_damaged_member_is_told(tmp_path: Path) -> None:
     path.write_bytes(raw.replace(b"1::2::3::4", b"9::2::3::4", 1))
     with Files(path) as files, pytest.raises(DatasetUnavailable, match=r"ratings\.dat is damaged"):
         files.read("ratings.dat")
+
+
+def test_pins_are_positions_by_time_then_by_the_files_order_and_the_test_item_is_last(tmp_path: Path) -> None:
+    dataset = read(read_pinterest, published.archive(tmp_path / "ncf.zip", published.pinterest()))
+    assert (dataset.name, dataset.time_unit, len(dataset)) == ("pinterest-20", "position", 7)
+    assert history(dataset, 0) == [7, 9, 6]
+    assert history(dataset, 1) == [8, 6, 9, 7]
+    assert dataset.event_times.tolist() == [0, 1, 2, 0, 1, 2, 3]
+    assert dataset.user_attributes["negatives"].to_pylist() == [[8, 5], [5, 4]]
+    assert leave_one_out(dataset).test.targets.tolist() == dataset.items.encode(np.array([6, 7])).tolist()
+
+
+def test_the_published_negatives_may_be_missing_and_so_may_times(tmp_path: Path) -> None:
+    files = published.pinterest()
+    del files["Data/pinterest-20.test.negative"]
+    files["Data/pinterest-20.train.rating"] = b"0\t7\t1\n0\t9\t1\n"
+    files["Data/pinterest-20.test.rating"] = b"0\t6\t1\n"
+    dataset = read(read_pinterest, unpacked(tmp_path, files))
+    assert history(dataset, 0) == [7, 9, 6]
+    assert dataset.user_attributes.column_names == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("train.rating", b"0\t7\n", r"train\.rating, line 1 has 2 fields where 3 or 4"),
+        ("train.rating", b"0\tx\t1\t0\n", "not in the published layout"),
+        ("test.rating", b"0\t6\t1\t0\n0\t7\t1\t0\n", "several lines of one user"),
+        ("test.negative", b"(0,7)\t8\n", "line 1 speaks of user 0 and item 7, which"),
+        ("test.negative", b"(0,6)\teight\n", r"test\.negative, line 1 is not in the published layout"),
+    ],
+)
+def test_pins_in_another_layout_are_told(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    files = published.pinterest() | {f"Data/pinterest-20.{name}": content}
+    with pytest.raises(DatasetUnavailable, match=said):
+        read(read_pinterest, unpacked(tmp_path, files))
+
+
+def test_ratings_and_reviews_of_books_give_one_data_set_compressed_or_not(tmp_path: Path) -> None:
+    ratings = read(
+        lambda files: read_amazon_books_ratings("books", files),
+        unpacked(tmp_path / "csv", {"ratings_Books.csv": published.BOOK_RATINGS}),
+    )
+    plain, packed = published.book_reviews(), gzip.compress(published.book_reviews())
+    reviews = [
+        read(
+            lambda files: read_amazon_books_reviews("books", files),
+            unpacked(tmp_path / name, {f"reviews_Books_5.{name}": content}),
+        )
+        for name, content in (("json", plain), ("json.gz", packed))
+    ]
+    zipped = published.archive(tmp_path / "books.zip", {"a/reviews_Books_5.json.gz": packed})
+    reviews.append(read(lambda files: read_amazon_books_reviews("books", files), zipped))
+    assert {found.checksum() for found in reviews} == {ratings.checksum()}
+    assert list(ratings.users.ids) == ["ANN", "BOB"]
+    assert list(ratings.items.ids) == ["0001", "0002"], "numbers of books keep their zeros"
+    assert history(ratings, "ANN") == ["0002", "0001"]
+    assert ratings.event_ratings is not None
+    assert ratings.event_ratings.tolist() == [4.0, 5.0, 1.0]
+    assert ratings.time_unit == "seconds"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(published.book_reviews())[:-20], "is damaged"),
+        (b"<html>please log in</html>", "is damaged"),
+        (gzip.compress(b'{"reviewerID": "A", "asin": "1", "overall": 5.0}\n'), r"line 1 is not .* 'unixReviewTime'"),
+        (gzip.compress(published.book_reviews() + b"[1]\n"), "line 4 is not in the published layout"),
+        (gzip.compress(published.book_reviews() + b"{"), "line 4 is not in the published layout"),
+    ],
+)
+def test_damaged_or_strange_reviews_are_told(content: bytes, said: str, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, {"reviews_Books_5.json.gz": content})
+    with pytest.raises(DatasetUnavailable, match=said):
+        read(lambda files: read_amazon_books_reviews("books", files), folder)
+
+
+@pytest.mark.parametrize("content", [b"ANN,1,five,3\n", b"ANN,1,5.0\n", b"ANN,1,5.0,\n"])
+def test_strange_ratings_of_books_are_told(content: bytes, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, {"ratings_Books.csv": content})
+    with pytest.raises(DatasetUnavailable, match=r"not in the published layout|missing fields"):
+        read(lambda files: read_amazon_books_ratings("books", files), folder)

@@ -54,6 +54,7 @@ def test_the_parts_of_all_processes_are_the_whole_batch(histories: Histories, ki
     whole: SequenceBatch = batches.batch(0, 1)
     parts = [batches.batch(0, 1, process=at, n_processes=n_processes) for at in range(n_processes)]
     assert torch.equal(torch.cat([part.windows.items for part in parts]), whole.windows.items)
+    assert torch.equal(torch.cat([part.seen() for part in parts]), whole.seen())
     assert torch.equal(torch.cat([part.targets for part in parts]), whole.targets)
     for part in parts:
         assert torch.equal(part.batch_targets, whole.targets)
@@ -63,6 +64,20 @@ def test_the_parts_of_all_processes_are_the_whole_batch(histories: Histories, ki
         if part.is_hidden is not None:
             assert torch.equal(hidden, part.targets)
             assert torch.equal(part.is_hidden.reshape(-1).nonzero()[:, 0], part.at)
+
+
+@pytest.mark.parametrize("kind", [next_item, cloze])
+def test_what_a_place_has_seen_is_what_it_is_predicted_from(histories: Histories, kind) -> None:
+    batch = kind(histories).batch(0, 1)
+    w = batch.windows.items.shape[1]
+    for at, seen in zip(batch.at.tolist(), batch.seen().tolist(), strict=True):
+        row, column = divmod(at, w)
+        items = batch.windows.items[row, : int(batch.windows.counts[row])].tolist()
+        if batch.is_hidden is None:
+            expected = items[: column + 1]
+        else:
+            expected = [item for item, hidden in zip(items, batch.is_hidden[row].tolist(), strict=False) if not hidden]
+        assert [item for item in seen if item >= 0] == expected
 
 
 def test_cloze_hides_its_share_of_each_window_but_never_all_of_it(histories: Histories) -> None:

@@ -43,6 +43,27 @@ def test_of_several_vectors_each_logit_is_the_highest(m: int, v: int, n_items: i
         torch.testing.assert_close(gradient, reference)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(1, 5), st.integers(1, 3), st.integers(1, 200))
+def test_what_was_seen_is_left_out_of_the_sum_but_a_positive_never(
+    m: int, n_items: int, w: int, v: int, at_once: int
+) -> None:
+    _, table, positives = example(m, n_items)
+    hidden = torch.randn(m, v, 3, dtype=torch.float64, requires_grad=True)
+    seen = torch.randint(-1, n_items, (m, w))
+    is_left_out = torch.zeros(m, n_items, dtype=torch.bool)
+    for row, items in enumerate(seen.tolist()):
+        is_left_out[row, [item for item in items if item >= 0]] = True
+    is_left_out[torch.arange(m), positives] = False
+    logits = (hidden @ table.T).amax(1).masked_fill(is_left_out, -torch.inf)
+    expected = functional.cross_entropy(logits, positives, reduction="sum")
+    loss = full_softmax(hidden, table, positives, seen=seen, logits_at_once=at_once)
+    torch.testing.assert_close(loss, expected)
+    found = torch.autograd.grad(loss, (hidden, table))
+    for gradient, reference in zip(found, torch.autograd.grad(expected, (hidden, table)), strict=True):
+        torch.testing.assert_close(gradient, reference)
+
+
 def test_full_softmax_has_the_gradient_of_its_values() -> None:
     hidden, table, positives = example(4, 5)
     assert torch.autograd.gradcheck(lambda h, e: full_softmax(h, e, positives, logits_at_once=10), (hidden, table))

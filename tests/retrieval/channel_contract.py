@@ -242,8 +242,8 @@ class TrainedChannelContract(ChannelContract):
             type(channel).load(path.parent, data.items)
 
 
-class LearnedChannelContract(TrainedChannelContract):
-    """Over a network. One sentence is weaker: products of another shape may round the last bits otherwise."""
+class RoundsWithTheBatch:
+    """One sentence is weaker: products of another shape may round the last bits otherwise."""
 
     def test_a_batch_answers_as_its_queries_do_one_by_one(self, channel: Any, queries: Queries) -> None:
         allowed = Mask.seen(queries)
@@ -257,3 +257,7 @@ class LearnedChannelContract(TrainedChannelContract):
         np.testing.assert_array_equal(alone.rows, together.rows)
         np.testing.assert_array_equal(alone.items, together.items)
         np.testing.assert_allclose(alone.scores, together.scores, atol=1e-5)
+
+
+class LearnedChannelContract(RoundsWithTheBatch, TrainedChannelContract):
+    """Over a network."""

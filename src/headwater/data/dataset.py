@@ -191,6 +191,35 @@ class Dataset:
             item_attributes=self.item_attributes.take(kept),
         )
 
+    def with_active_users(self, min_interactions: int) -> Dataset:
+        """Only users with at least `min_interactions` interactions, renumbered in their old order; items are kept.
+
+        The same data set where that is everybody; else the name says so: `books (users >= 20)`.
+
+        Raises
+        ------
+        SchemaError
+            No user has that many.
+        """
+        is_kept = self.lengths >= min_interactions
+        if is_kept.all():
+            return self
+        if not is_kept.any():
+            raise SchemaError(
+                f"{self.name}: no user has {min_interactions:,} interactions; "
+                f"the most active one has {int(self.lengths.max(initial=0)):,}"
+            )
+        kept = np.flatnonzero(is_kept)
+        ids = self.users.ids
+        active = self.keep(is_kept[self.event_users])
+        return replace(
+            active,
+            name=f"{self.name} (users >= {min_interactions})",
+            users=Vocabulary(ids[kept] if isinstance(ids, np.ndarray) else [ids[at] for at in kept.tolist()]),
+            offsets=np.concatenate([[0], np.cumsum(active.lengths[kept])]).astype(np.int64),
+            user_attributes=self.user_attributes.take(kept),
+        )
+
     def queries(
         self,
         users: NDArray[np.int32],

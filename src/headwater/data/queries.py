@@ -77,6 +77,33 @@ class Queries:
             ratings=None if self.ratings is None else self.ratings[begin:end],
         )
 
+    def take(self, rows: NDArray[np.integer]) -> Queries:
+        """The requests at `rows`, in that order, as a `Queries` of their own."""
+        return self._cut(rows.astype(np.int64), self.lengths[rows])
+
+    def latest(self, n: int) -> Queries:
+        """The same requests with the latest `n` events of each history. Raises `ValueError` where n is negative."""
+        if n < 0:
+            raise ValueError(f"a history has at least 0 events, not {n}")
+        return self._cut(np.arange(len(self)), np.minimum(self.lengths, n))
+
+    def _cut(self, rows: NDArray[np.int64], kept: NDArray[np.int64]) -> Queries:
+        """Requests `rows` with the latest `kept` events of each."""
+        offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+        shift: NDArray[np.int64] = self.offsets[1:][rows] - offsets[1:]
+        at: NDArray[np.int64] = np.arange(int(offsets[-1])) + np.repeat(shift, kept)
+        return Queries(
+            users=self.users[rows],
+            user_keys=self.user_keys[rows],
+            offsets=offsets,
+            items=self.items[at],
+            times=self.times[at],
+            behaviours=self.behaviours[at],
+            request_times=self.request_times[rows],
+            scenarios=tuple(self.scenarios[int(row)] for row in rows),
+            ratings=None if self.ratings is None else self.ratings[at],
+        )
+
     def batches(self, size: int) -> Iterator[tuple[int, Queries]]:
         """(first row, queries) of successive slices of at most `size` rows."""
         for start in range(0, len(self), size):

@@ -73,6 +73,17 @@ class SequenceBatch(NamedTuple):
     batch_targets: Tensor
     generator: torch.Generator
 
+    def seen(self) -> Tensor:
+        """(m, w) int64 the items that each scored place is predicted from, -1 for none: a causal model's are those up
+        to it, a Cloze's all that are shown."""
+        w = self.windows.items.shape[1]
+        rows = self.at // w
+        if self.is_hidden is None:
+            is_seen = torch.arange(w, device=self.at.device) <= (self.at % w)[:, None]
+        else:
+            is_seen = (self.windows.is_event & ~self.is_hidden)[rows]
+        return torch.where(is_seen, self.windows.items[rows], -1)
+
     def part(self, counts: NDArray[np.int64], process: int, n_processes: int) -> SequenceBatch:
         """The rows of one process: a contiguous share. `counts` (b,) are the scored places of each row."""
         if n_processes == 1:

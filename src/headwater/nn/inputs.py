@@ -39,7 +39,9 @@ class ItemEmbedding(nn.Module):
         return len(self.own)
 
     def forward(self, items: Tensor) -> Tensor:
-        """(…, d) vectors of item codes (…)."""
+        """(…, d) vectors of item codes (…): of each item of the catalogue once, where that is less work."""
+        if len(self.attributes) and items.numel() >= self.n_items:
+            return nn.functional.embedding(items, self.table())
         vectors = nn.functional.embedding(items, self.own)
         flat = items.reshape(-1)
         for at, values in enumerate(self.attributes):

@@ -12,7 +12,14 @@ LOGITS_AT_ONCE = 1 << 26
 """Full softmax holds at most this many logits at a time (256 MB in fp32), whatever batch and catalogue are."""
 
 
-def full_softmax(hidden: Tensor, table: Tensor, positives: Tensor, *, logits_at_once: int = LOGITS_AT_ONCE) -> Tensor:
+def full_softmax(
+    hidden: Tensor,
+    table: Tensor,
+    positives: Tensor,
+    *,
+    seen: Tensor | None = None,
+    logits_at_once: int = LOGITS_AT_ONCE,
+) -> Tensor:
     """Cross-entropy over the whole catalogue, with the logits of some positions at a time.
 
     Σ_p [log Σ_j exp(h_p · e_j) − h_p · e_{i_p}]. The gradient is known as soon as a slice of logits is, so it is
@@ -24,6 +31,9 @@ def full_softmax(hidden: Tensor, table: Tensor, positives: Tensor, *, logits_at_
         Of v vectors of a position, each item's logit is the highest.
     table : (items, d)
     positives : (m,) int64
+    seen : (m, w) int64, optional
+        Items that each position leaves out of its sum, since they are not asked for when serving either; -1 is none,
+        and a positive always counts.
     logits_at_once : int
         Bound on vectors × items of a slice.
 
@@ -33,13 +43,15 @@ def full_softmax(hidden: Tensor, table: Tensor, positives: Tensor, *, logits_at_
     """
     several = hidden if hidden.ndim == 3 else hidden[:, None]
     rows = max(1, logits_at_once // (several.shape[1] * len(table)))
-    loss: Any = _FullSoftmax.apply(several, table, positives, rows)
+    loss: Any = _FullSoftmax.apply(several, table, positives, seen, rows)
     return loss
 
 
 class _FullSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, table: Tensor, positives: Tensor, rows: int) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: Tensor, table: Tensor, positives: Tensor, seen: Tensor | None, rows: int
+    ) -> Tensor:
         kind = hidden.device.type
         product = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         exact = torch.float64 if hidden.dtype == torch.float64 else torch.float32
@@ -58,6 +70,11 @@ class _FullSoftmax(torch.autograd.Function):
                 best = None
                 if v > 1:
                     logits, best = logits.view(len(part), v, -1).max(1)
+                if seen is not None:
+                    left_out = seen[start : start + rows]
+                    kept = logits[at, wanted]
+                    logits.scatter_(1, torch.where(left_out < 0, wanted[:, None], left_out), -torch.inf)
+                    logits[at, wanted] = kept
                 # In place from here on: the logits are most of the traffic. They end as the gradient, softmax
                 # minus the one-hot target.
                 logits -= logits.amax(1, keepdim=True)
@@ -76,9 +93,9 @@ class _FullSoftmax(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
         hidden_gradient, table_gradient = ctx.saved_tensors
-        return hidden_gradient * gradient, table_gradient * gradient, None, None
+        return hidden_gradient * gradient, table_gradient * gradient, None, None, None
 
 
 def sampled_softmax(positive: Tensor, negative: Tensor, log_expected: Tensor, is_positive: Tensor) -> Tensor:

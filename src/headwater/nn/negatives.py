@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Sampler(Protocol):
     """Draws items with replacement."""
 
+    @property
+    def n_items(self) -> int: ...
+
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, batch_targets: Tensor) -> Tensor:
         """Item codes, int64. `batch_targets` are the positives of the whole batch."""
         ...
@@ -28,15 +31,15 @@ class Uniform:
     """Every item alike."""
 
     def __init__(self, n_items: int) -> None:
-        self._n_items = n_items
+        self.n_items = n_items
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, batch_targets: Tensor) -> Tensor:
         """See `Sampler`."""
-        return torch.randint(self._n_items, shape, generator=generator, device=generator.device)
+        return torch.randint(self.n_items, shape, generator=generator, device=generator.device)
 
     def log_probability(self, items: Tensor) -> Tensor:
         """See `Sampler`."""
-        return torch.full(items.shape, -float(np.log(self._n_items)), device=items.device)
+        return torch.full(items.shape, -float(np.log(self.n_items)), device=items.device)
 
 
 class Popularity:
@@ -52,6 +55,7 @@ class Popularity:
     def __init__(self, counts: NDArray[np.integer], power: float, device: torch.device) -> None:
         weights = np.maximum(counts, 1).astype(np.float64) ** power
         probability = weights / weights.sum()
+        self.n_items = len(counts)
         self._borders = torch.from_numpy(np.cumsum(probability)).to(device)
         self._log_probability = torch.from_numpy(np.log(probability).astype(np.float32)).to(device)
 
@@ -77,6 +81,7 @@ class InBatch:
 
     def __init__(self, counts: NDArray[np.integer], device: torch.device) -> None:
         self._by_popularity = Popularity(counts, 1.0, device)
+        self.n_items = len(counts)
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, batch_targets: Tensor) -> Tensor:
         """See `Sampler`."""
@@ -94,3 +99,14 @@ def hardest(scores: Tensor, is_positive: Tensor, n: int) -> Tensor:
     Dynamic hard negatives (Zhang et al., SIGIR 2013): what the model ranks high now teaches it most.
     """
     return scores.detach().masked_fill(is_positive, -torch.inf).topk(n, dim=1).indices
+
+
+def distinct(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """(n,) int64 distinct items, drawn one after the other in proportion to `weights` (items,); all where n is more.
+
+    The n highest of log(u) / weight, u uniform (Efraimidis and Spirakis, Information Processing Letters, 2006).
+    """
+    if n >= len(weights):
+        return torch.arange(len(weights), device=weights.device)
+    chance = torch.rand(len(weights), generator=generator, device=weights.device, dtype=torch.float64)
+    return (chance.log() / weights).topk(n).indices

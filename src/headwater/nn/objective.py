@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class ObjectiveConfig(Settings):
     """What training minimises."""
 
-    loss: Literal["softmax", "sampled-softmax", "bce", "gbce"] = "softmax"
-    """`softmax` sees every item and is best where the catalogue allows (below about 100k items);
+    loss: Literal["softmax", "unseen-softmax", "sampled-softmax", "bce", "gbce"] = "softmax"
+    """`softmax` sees every item and is best where the catalogue allows (below about 100k items); `unseen-softmax`
+    leaves out those that the window holds, for services that never show an item twice;
     `sampled-softmax` comes near it with a few hundred negatives; `gbce` is between; `bce` is the first paper's."""
 
     negatives: Literal["uniform", "popularity", "in-batch", "hard"] = "uniform"
-    """Where negatives come from; `softmax` needs none. `hard` takes each position's highest-scored ones out of a
-    uniform draw `hard_pool` times as large."""
+    """Where negatives come from; both softmaxes over the catalogue need none. `hard` takes each position's
+    highest-scored ones out of a uniform draw `hard_pool` times as large."""
 
     n_negatives: int = Field(default=256, ge=1)
     """Negatives of each position (1 for the first paper's BCE; 128..1024 otherwise)."""
@@ -89,6 +90,7 @@ class Objective:
         generator: torch.Generator,
         batch_targets: Tensor,
         first: int = 0,
+        seen: Tensor | None = None,
     ) -> Tensor:
         """Sum of the losses of m positions.
 
@@ -101,10 +103,14 @@ class Objective:
             In the same state in every process.
         batch_targets : (n_positives,) int64
             Positives of the whole batch over all processes; these stand there from `first` on.
+        seen : (m, w) int64, optional
+            Items that each position is predicted from, -1 for none; `unseen-softmax` needs them.
         """
         config = self.config
-        if config.loss == "softmax":
-            return full_softmax(hidden, items.table(), positives)
+        if config.loss in ("softmax", "unseen-softmax"):
+            return full_softmax(
+                hidden, items.table(), positives, seen=seen if config.loss == "unseen-softmax" else None
+            )
         several = hidden if hidden.ndim == 3 else hidden[:, None]
         positive = (several * items(positives)[:, None]).sum(-1).amax(1).float()
         if config.shared or config.negatives in ("in-batch", "hard"):

@@ -92,8 +92,9 @@ class PrefixBatches:
         self._generator = torch.Generator(histories.device)
         # A user of n events has targets 1 .. n - 1.
         self._n_targets = np.maximum(histories.lengths - 1, 0)
-        self._drawn = self._n_targets if positions is None else np.minimum(self._n_targets, positions)
-        self._n_examples = int(self._drawn.sum())
+        self.drawn = self._n_targets if positions is None else np.minimum(self._n_targets, positions)
+        """(users,) examples of each user and epoch."""
+        self._n_examples = int(self.drawn.sum())
         if not self._n_examples:
             raise ConfigError(
                 "no user has two interactions, so there is no item that followed another; "
@@ -129,9 +130,9 @@ class PrefixBatches:
     def examples(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The epoch's examples in random order: user rows, and how many events of each are before the target."""
         random = np.random.default_rng([self._seed, epoch])
-        rows = np.repeat(np.arange(len(self._drawn)), self._drawn)
-        place = np.arange(self._n_examples) - np.repeat(np.cumsum(self._drawn) - self._drawn, self._drawn)
+        rows = np.repeat(np.arange(len(self.drawn)), self.drawn)
+        place = np.arange(self._n_examples) - np.repeat(np.cumsum(self.drawn) - self.drawn, self.drawn)
         start = random.integers(np.maximum(self._n_targets, 1))[rows]
-        ends = 1 + (start + place * self._n_targets[rows] // self._drawn[rows]) % self._n_targets[rows]
+        ends = 1 + (start + place * self._n_targets[rows] // self.drawn[rows]) % self._n_targets[rows]
         order = random.permutation(self._n_examples)
         return rows[order], ends[order]

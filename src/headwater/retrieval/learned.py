@@ -231,6 +231,22 @@ class LearnedChannel(ABC, Generic[C]):
         found = self._index.search(states, k, allowed=None if allowed is None else _rows_of(allowed, rows))
         return Candidates.single(self.name, len(queries), rows[found.rows], found.items, found.scores)
 
+    @property
+    def n_items(self) -> int:
+        """Items that it was trained on; codes above are unknown to it."""
+        return self.network.inputs.items.n_items
+
+    @torch.inference_mode()
+    def similarities(
+        self, triggers: NDArray[np.integer], targets: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float32]:
+        """Inner products of the items' vectors; see `headwater.retrieval.item_to_item.HasSimilarities`."""
+        vectors = self.network.items.table().float()
+        left = vectors[torch.from_numpy(np.asarray(triggers, np.int64)).to(vectors.device)]
+        if targets is not None:
+            vectors = vectors[torch.from_numpy(np.asarray(targets, np.int64)).to(vectors.device)]
+        return (left @ vectors.T).cpu().numpy()
+
     @torch.inference_mode()
     def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
         """The events that a candidate owes its score to: how far it falls when the history is read without each.

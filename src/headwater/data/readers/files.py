@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -69,6 +71,24 @@ class Files:
                 return self._archive.read(self._members[name])
             return (self.path / self._members[name]).read_bytes()
         except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise DatasetUnavailable(f"{self.path}: {name} is damaged: {error}") from error
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """The lines of a file that is too large to be held, ends included; a name in .gz is decompressed on the way.
+
+        Raises `DatasetUnavailable`, when the reader comes to it, where the file is missing or damaged.
+        """
+        if name not in self:
+            raise DatasetUnavailable(f"{self.path} holds no file {name}")
+        member = self._members[name]
+        try:
+            with self._archive.open(member) if self._archive is not None else (self.path / member).open("rb") as raw:
+                if name.endswith(".gz"):
+                    with gzip.open(raw) as lines:
+                        yield from lines
+                else:
+                    yield from raw
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
             raise DatasetUnavailable(f"{self.path}: {name} is damaged: {error}") from error
 
     def lines(self, name: str, encoding: str) -> list[str]:

@@ -76,6 +76,10 @@ class AdditiveModel(Protocol):
         """(len(triggers),) what each event of one history adds to the score of one item."""
         ...
 
+    def similarities(self, triggers: NDArray[np.integer], targets: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(triggers, targets) sim(j, i), without any weight of a history."""
+        ...
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         """What `from_tensors` restores it from."""
         ...
@@ -172,6 +176,15 @@ class AdditiveChannel(Generic[M]):
         totals = np.bincount(queries.rows()[counts], weights=weights[ages[counts]], minlength=len(queries))
         return totals.astype(np.float64)  # bincount of nothing is integer
 
+    def similarities(
+        self, triggers: NDArray[np.integer], targets: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float32]:
+        """See `headwater.retrieval.item_to_item.HasSimilarities`; 0 for everything before `fit`."""
+        chosen = np.arange(self.n_items) if targets is None else np.asarray(targets)
+        if self._model is None:
+            return np.zeros((len(triggers), len(chosen)), np.float32)
+        return self._model.similarities(np.asarray(triggers), chosen)
+
     def _weights(self, queries: Queries) -> NDArray[np.float64]:
         """Weight by age in events, as far back as the longest history or the window goes."""
         longest = int(queries.lengths.max(initial=0))
@@ -202,20 +215,8 @@ class AdditiveChannel(Generic[M]):
                 reasons.append(())
                 continue
             triggers = histories.items[histories.offsets[row] : histories.offsets[row + 1]]
-            reasons.append(self._reasons(triggers, self._model.parts(triggers, histories.weights, item)))
+            reasons.append(strongest_first(self.name, triggers, self._model.parts(triggers, histories.weights, item)))
         return reasons
-
-    def _reasons(self, triggers: NDArray[np.int32], parts: NDArray[np.float64]) -> tuple[Reason, ...]:
-        """Parts of one score as shares, one reason for each distinct trigger that has one."""
-        part_of: dict[int, float] = {}
-        for trigger, part in zip(triggers.tolist(), parts.tolist(), strict=True):
-            part_of[trigger] = part_of.get(trigger, 0.0) + part
-        speaking = {trigger: part for trigger, part in part_of.items() if part > 0}
-        if not speaking:
-            return (Reason(self.name),)
-        total = sum(speaking.values())
-        strongest_first = sorted(speaking.items(), key=lambda entry: (-entry[1], entry[0]))
-        return tuple(Reason(self.name, share=part / total, trigger=trigger) for trigger, part in strongest_first)
 
     # -- files
 
@@ -238,6 +239,22 @@ class AdditiveChannel(Generic[M]):
         """Read what `save` wrote; see `load_artefact` for what is refused."""
         config, tensors, n_items = load_artefact(path, vocabulary, kind=cls.kind, config=cls.config_class)
         return cls.from_tensors(config, tensors, vocabulary.fingerprint(n_items))
+
+
+def strongest_first(name: str, triggers: NDArray[np.integer], parts: NDArray[np.floating]) -> tuple[Reason, ...]:
+    """The parts of one score as shares, one reason for each distinct trigger whose part is positive.
+
+    Where no part is, one reason without a trigger.
+    """
+    part_of: dict[int, float] = {}
+    for trigger, part in zip(triggers.tolist(), parts.tolist(), strict=True):
+        part_of[trigger] = part_of.get(trigger, 0.0) + part
+    speaking = {trigger: part for trigger, part in part_of.items() if part > 0}
+    if not speaking:
+        return (Reason(name),)
+    total = sum(speaking.values())
+    ordered = sorted(speaking.items(), key=lambda entry: (-entry[1], entry[0]))
+    return tuple(Reason(name, share=part / total, trigger=trigger) for trigger, part in ordered)
 
 
 def starts(sizes: NDArray[np.integer]) -> NDArray[np.int64]:

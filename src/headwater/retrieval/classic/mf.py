@@ -95,6 +95,10 @@ class FoldIn(DenseModel):
             parts[at] = known_weights * (vectors @ direction)
         return parts
 
+    def similarities(self, triggers: NDArray[np.integer], targets: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(triggers, targets) inner products of the items' vectors."""
+        return self.factors[triggers] @ self.factors[targets].T
+
     def _known(
         self, triggers: NDArray[np.int32], weights: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:

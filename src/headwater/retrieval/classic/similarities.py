@@ -134,6 +134,14 @@ class SparseSimilarities:
         kernels.contributions(triggers, weights, self.offsets, self.targets, self.values, item, parts)
         return parts
 
+    def similarities(self, triggers: NDArray[np.integer], targets: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(triggers, targets) sim(j, i), 0 where i does not have j."""
+        rows = np.zeros((len(triggers), self.n_items), np.float32)
+        sizes = np.diff(self.offsets)[triggers]
+        at = np.arange(sizes.sum()) + np.repeat(self.offsets[triggers] - (np.cumsum(sizes) - sizes), sizes)
+        rows[np.repeat(np.arange(len(triggers)), sizes), self.targets[at]] = self.values[at]
+        return rows[:, targets]
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         return {"offsets": self.offsets, "targets": self.targets, "similarities": self.values}
 
@@ -226,6 +234,10 @@ class DenseSimilarities(DenseModel):
         if item < self.n_items:
             parts[counts] = weights[ages[counts]] * self.matrix[triggers[counts], item]
         return parts
+
+    def similarities(self, triggers: NDArray[np.integer], targets: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(triggers, targets) sim(j, i)."""
+        return self.matrix[np.ix_(triggers, targets)]
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         return {"similarities": self.matrix}

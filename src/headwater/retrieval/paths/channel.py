@@ -224,8 +224,7 @@ class Paths:
             found = self._greedy.retrieve(queries, k, allowed=allowed)
             self.unknown_triggers += int(found.unknown.sum())
             return found.candidates
-        n_items = self.model.features.catalogue.n_items
-        self.unknown_triggers += int(((queries.items < 0) | (queries.items >= n_items)).sum())
+        self.unknown_triggers += int(((queries.items < 0) | (queries.items >= self.n_items)).sum())
         return self.model.retrieve(queries, k, allowed=allowed)
 
     def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
@@ -244,6 +243,27 @@ class Paths:
         Raises `ConfigError` where hops are vectors: they have no similarity without a user.
         """
         return self.model.score_pairs(triggers, targets)
+
+    @property
+    def n_items(self) -> int:
+        """Items that it was trained on; codes above are unknown to it."""
+        return self.features.catalogue.n_items
+
+    def similarities(
+        self, triggers: NDArray[np.integer], targets: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float32]:
+        """softplus(s_ji), SimNet alone; see `headwater.retrieval.item_to_item.HasSimilarities`.
+
+        Raises `ConfigError` where hops are vectors: they have no similarity without a user.
+        """
+        return self.model.similarities(triggers, targets)
+
+    def latest_interests(self, queries: Queries) -> NDArray[np.float32]:
+        """(n,) t_uj, eq. 8, of each query's latest known event; nan where there is none.
+
+        Raises `ConfigError` where hops are vectors.
+        """
+        return self.model.latest_interests(queries)
 
     # -- files
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -80,7 +80,12 @@ class PathsConfig(ChannelSettings):
     """`softmax`: the positive among its candidates; `bce`: each candidate alone, the paper's."""
 
     negatives: int = Field(default=32, ge=1)
-    """n, negatives of each positive, of its own (8..128)."""
+    """n, negatives of each positive, of its own (8..128), or of all positives of a step (512..4096)."""
+
+    shares_negatives: bool = False
+    """Compare all examples of a step with the same negatives, all distinct: SimNet then scores a (trigger, candidate)
+    pair once for all of them, and a thousand negatives cost what some dozens do otherwise. As many as there are items
+    make it the whole catalogue. Needs scalar weights of paths."""
 
     negative_power: float = Field(default=0.0, ge=0)
     """Negatives are drawn in proportion to interactions to this power: 0 all items alike."""
@@ -105,9 +110,15 @@ class PathsConfig(ChannelSettings):
     """m, triggers of a history that greedy retrieval follows: those of highest t."""
 
     @model_validator(mode="after")
-    def _has_similarities(self) -> PathsConfig:
+    def _has_similarities(self) -> Self:
         if self.search == "greedy" and self.is_vector:
             raise ValueError("search = 'greedy' follows similarities, which vectors have not: set path_dimension = 1")
+        return self
+
+    @model_validator(mode="after")
+    def _vectors_share_nothing(self) -> Self:
+        if self.shares_negatives and self.is_vector:
+            raise ValueError("shares_negatives needs path_dimension = 1: vectors have no similarity without a user")
         return self
 
     @property

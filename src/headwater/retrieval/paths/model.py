@@ -162,6 +162,36 @@ class PathModel:
             parts.append(network.similarity(*projected, levels)[..., 0].float().cpu().numpy())
         return np.concatenate(parts)
 
+    @torch.inference_mode()
+    def similarities(
+        self, triggers: NDArray[np.integer], targets: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float32]:
+        """(triggers, targets) softplus(s_ji); all items are targets where none are given. See `Paths.similarities`."""
+        if self.config.is_vector:
+            raise ConfigError("vectors of a path have no similarity of their own; train with path_dimension = 1")
+        left = torch.from_numpy(np.asarray(triggers, np.int64)).to(self.device)
+        if targets is None:
+            s = self._rows_of_similarities(left, torch.arange(self.features.catalogue.n_items, device=self.device))
+        else:
+            s = self._similarities_of(left, torch.from_numpy(np.asarray(targets, np.int64)).to(self.device))
+        return functional.softplus(s[..., 0]).cpu().numpy()
+
+    @torch.inference_mode()
+    def latest_interests(self, queries: Queries) -> NDArray[np.float32]:
+        """(n,) t of each query's latest known event; see `Paths.latest_interests`."""
+        if self.config.is_vector:
+            raise ConfigError("vectors of a path are no weights; train with path_dimension = 1")
+        histories = Histories.from_queries(queries, self.features.catalogue.n_items, self.device)
+        size = max(1, PAIRS_AT_ONCE.get(self.device.type, 1 << 17) // self.config.length)
+        parts = [np.zeros(0, np.float32)]
+        for start in range(0, len(queries), size):
+            rows = np.arange(start, min(start + size, len(queries)))
+            users, windows = self._requests(queries, histories, rows)
+            t = self.network.interests(users, windows)[..., 0]
+            latest = t.gather(1, (windows.counts - 1).clamp(min=0)[:, None])[:, 0]
+            parts.append(latest.masked_fill(windows.counts == 0, torch.nan).cpu().numpy())
+        return np.concatenate(parts)
+
     # -- why
 
     @torch.inference_mode()

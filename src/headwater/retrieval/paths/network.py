@@ -17,9 +17,10 @@ from headwater.nn.inputs import EMBEDDING_STD, GAP_LEVELS, gap_levels
 from headwater.nn.sequences import Windows
 from headwater.nn.towers import Tower
 from headwater.retrieval.paths.features import COUNT_LEVELS, LENGTH_LEVELS, PathFeatures, UserFeatures
+from headwater.retrieval.paths.sums import sum_of_paths
 
 if TYPE_CHECKING:
-    from headwater.retrieval.paths.batches import PathBatch
+    from headwater.retrieval.paths.batches import PathBatch, SharedNegatives
     from headwater.retrieval.paths.config import PathsConfig
 
 HOURS = 25
@@ -292,7 +293,8 @@ class PathNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        prior = -math.log1p(-1 / (1 + config.negatives))  # ŷ of p = 1 / (1 + n), eq. 13
+        n = min(config.negatives, features.catalogue.n_items)
+        prior = -math.log1p(-1 / (1 + n))  # ŷ of p = 1 / (1 + n), eq. 13
         share = prior / (1 + config.has_direct_net + config.has_bias_net)
         path = _inverse_softplus(share / max(mean_triggers, 1.0))
         self.items = ItemField(features, config.dimension, config.field_dimension)
@@ -309,19 +311,51 @@ class PathNetwork(nn.Module):
 
     def forward(self, batch: PathBatch) -> Tensor:
         """(b, 1 + n) ŷ of the candidates of each row, the bias included (eq. 12)."""
-        total = self.weights(batch.users, batch.windows, batch.targets, batch.levels).total()
+        t = self.interests(batch.users, batch.windows)
+        user = None if self.direct is None else self.direct.vectors(batch.users, batch.windows)
+        if batch.shared is None:
+            total = self._weights(t, user, batch.windows, batch.targets, batch.levels).total()
+        else:
+            triggers = self.dropout(self.items.projected(self.similarity.trigger, batch.shared.triggers))
+            own = self._weights(t, user, batch.windows, batch.targets, batch.levels, triggers[batch.shared.at]).total()
+            total = torch.cat([own, self._totals(t, user, batch.windows, batch.shared, triggers)], 1)
         if self.bias is not None:
             total = total + functional.softplus(self.bias(batch.places, batch.hours))
         return total
 
     def weights(self, users: UserFeatures, windows: Windows, targets: Tensor, levels: Tensor) -> Weights:
         """Weights of targets (b, m), levels (b, m, w, measures); no bias, as when serving (eq. 14)."""
-        t = self.interests(users, windows)
-        triggers = self.dropout(self.items.projected(self.similarity.trigger, windows.items))
+        user = None if self.direct is None else self.direct.vectors(users, windows)
+        return self._weights(self.interests(users, windows), user, windows, targets, levels)
+
+    def _weights(
+        self,
+        t: Tensor,
+        user: Tensor | None,
+        windows: Windows,
+        targets: Tensor,
+        levels: Tensor,
+        triggers: Tensor | None = None,
+    ) -> Weights:
+        if triggers is None:
+            triggers = self.dropout(self.items.projected(self.similarity.trigger, windows.items))
         candidates = self.dropout(self.items.projected(self.similarity.target, targets))
         s = self.similarity(triggers[:, None], candidates[:, :, None], levels).float()
-        direct = None if self.direct is None else functional.softplus(self.direct(users, windows, targets))
+        direct = None
+        if self.direct is not None and user is not None:
+            direct = functional.softplus(torch.einsum("bd,bmd->bm", user, self.direct.item_vectors(targets)).float())
         return Weights(self.merged(t[:, None], s, windows.is_event[:, None]), direct)
+
+    def _totals(
+        self, t: Tensor, user: Tensor | None, windows: Windows, shared: SharedNegatives, triggers: Tensor
+    ) -> Tensor:
+        """(b, n) the same sums for candidates that all rows share, of scalar weights."""
+        candidates = self.dropout(self.items.projected(self.similarity.target, shared.items))
+        s = self.similarity(triggers[:, None], candidates[None], shared.levels)[..., 0].float()
+        total = sum_of_paths(t[..., 0], s, shared.at, windows.is_event)
+        if self.direct is not None and user is not None:
+            total = total + functional.softplus((user @ self.direct.item_vectors(shared.items).T).float())
+        return total
 
     def interests(self, users: UserFeatures, windows: Windows) -> Tensor:
         """(b, w, path dimension) t of every trigger."""
@@ -351,11 +385,9 @@ class DirectNet(nn.Module):
         nn.init.constant_(self.user.layers[-1].bias, start)  # type: ignore[arg-type]
         nn.init.constant_(self.item.layers[-1].bias, math.copysign(start, prior))  # type: ignore[arg-type]
 
-    def forward(self, users: UserFeatures, windows: Windows, targets: Tensor) -> Tensor:
-        """(b, m) d of targets (b, m)."""
-        return torch.einsum(
-            "bd,bmd->bm", self.vectors(users, windows), self.items.projected(self.item, targets)
-        ).float()
+    def item_vectors(self, targets: Tensor) -> Tensor:
+        """(…, d) q of targets (…)."""
+        return self.items.projected(self.item, targets)
 
     def vectors(self, users: UserFeatures, windows: Windows) -> Tensor:
         """(b, d) p of the users."""

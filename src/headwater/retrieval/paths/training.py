@@ -95,6 +95,7 @@ def train_model(
             positions=config.positions,
             seed=training.seed,
             has_clock=data.time_unit == "seconds",
+            shares_negatives=config.shares_negatives,
         )
         torch.manual_seed(training.seed)
         sizes = tuple(size for of_some in pairs for size in of_some.sizes)

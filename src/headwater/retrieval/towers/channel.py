@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, TypeVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -83,6 +84,7 @@ class TowerNetwork(LearnedNetwork):
             generator=batch.generator,
             batch_targets=batch.batch_targets,
             first=batch.first,
+            seen=torch.where(batch.windows.is_event, batch.windows.items, -1),
         )
 
     def for_training(self, batch: PrefixBatch) -> Tensor:

@@ -1,0 +1,186 @@
+"""A paper's experiments as jobs: each trains one model, measures all that is asked of it, and leaves one document.
+
+A job needs its data set and nothing of other jobs, so that any machine can do any of them, in any order; documents that
+are there already are not made again. Tables and figures are made from the documents alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from headwater.data import Dataset
+from headwater.errors import ConfigError, DatasetUnavailable, HeadwaterError
+from headwater.experiment.document import read_document, write_document
+from headwater.experiment.measure import Say
+from headwater.experiment.provenance import config_hash, seed_of, with_seed
+from headwater.experiment.table import Table
+from headwater.recipe import Recipe
+from headwater.retrieval.base import ChannelSettings
+
+FORMAT = 1
+"""Of the documents; one of another format is made again."""
+
+Measure = Callable[["Job", Dataset, Say], dict[str, Any]]
+"""What a paper wants to know of one job: plain values for its document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of one channel on one data set.
+
+    Attributes
+    ----------
+    recipe_name : str
+        Of the recipe's file, without its ending; names the data set in tables.
+    recipe : Recipe
+        With this channel alone, under this run's seed.
+    """
+
+    recipe_name: str
+    recipe: Recipe
+
+    @property
+    def settings(self) -> ChannelSettings:
+        return self.recipe.channels[0]
+
+    @property
+    def channel(self) -> str:
+        return self.settings.name
+
+    @property
+    def seed(self) -> int | None:
+        """None where nothing is drawn at random."""
+        return seed_of(self.settings)
+
+    @property
+    def id(self) -> str:
+        """Such as `ml-1m/paths/0`, or `ml-1m/itemcf` where there is no seed."""
+        return "/".join(str(part) for part in (self.recipe_name, self.channel, self.seed) if part is not None)
+
+    @property
+    def config(self) -> str:
+        """See `config_hash`."""
+        return config_hash(self.recipe, self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What came of one job: its document, or the reason why there is none."""
+
+    job: Job
+    document: dict[str, Any] | None
+    reason: str = ""
+    lacks_data: bool = False
+
+
+def jobs_of(recipes: Mapping[str, Recipe], runs: Callable[[str], int]) -> list[Job]:
+    """A job for every channel of every recipe; `runs(channel)` of them, under successive seeds, where it draws any."""
+    found = []
+    for name, recipe in recipes.items():
+        for chosen in recipe.channels:
+            first = seed_of(chosen)
+            n = 1 if first is None else runs(chosen.name)
+            for at in range(n):
+                run = chosen if first is None else with_seed(chosen, first + at)
+                found.append(Job(name, recipe.model_copy(update={"channels": (run,)})))
+    return found
+
+
+def chosen_jobs(jobs: Sequence[Job], patterns: Sequence[str]) -> list[Job]:
+    """The jobs whose id fits any pattern, as shells have them (`ml-1m/paths*`); all where there is no pattern.
+
+    Raises `ConfigError`, which names the nearest job, where a pattern fits none.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(job.id, pattern) for job in jobs):
+            nearest = get_close_matches(pattern, [job.id for job in jobs], 1, 0.0)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigError(f"there is no job {pattern!r}{hint} (headwater reproduce … --list names all)")
+    return [job for job in jobs if not patterns or any(fnmatchcase(job.id, pattern) for pattern in patterns)]
+
+
+class Documents:
+    """One JSON document a job, in a folder that machines can be merged into by copying files.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, job: Job) -> Path:
+        return self.folder / f"{job.id.replace('/', '--')}.json"
+
+    def read(self, job: Job) -> dict[str, Any] | None:
+        """What the job left; None where it was not run, or under other settings, or by another version.
+
+        Raises `ArtefactError` where the document cannot be read.
+        """
+        document = read_document(self.path(job))
+        is_current = (document.get("format"), document.get("config")) == (FORMAT, job.config)
+        return document if is_current else None
+
+    def is_outdated(self, job: Job) -> bool:
+        """Whether a document of other settings or of another version stands in the job's place."""
+        return self.path(job).exists() and self.read(job) is None
+
+    def write(self, job: Job, dataset: Dataset, measured: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep what a job found, with what it was found on; returns the document."""
+        document = {
+            "format": FORMAT,
+            "job": job.id,
+            "channel": job.channel,
+            "seed": job.seed,
+            "config": job.config,
+            **Table(job.recipe, dataset, "test", []).head(),
+            **measured,
+        }
+        write_document(self.path(job), document)
+        return document
+
+
+def run_jobs(
+    jobs: Iterable[Job],
+    documents: Documents,
+    measure: Measure,
+    *,
+    home: Path,
+    packed: Path | None = None,
+    say: Say = lambda _: None,
+) -> Iterator[Ended]:
+    """Do the jobs that have no document yet, or one of another data set; each is written as it ends.
+
+    A job that fails (no data set, a package that this machine lacks, a loss that diverges) is told with its reason, and
+    the others go on. Jobs of one recipe should stand together: its data set is read once and let go.
+
+    Parameters
+    ----------
+    home, packed : Path
+        Where data sets are; see `Recipe.load_dataset`.
+    """
+    name, dataset, reason = "", None, ""
+    for job in jobs:
+        if job.recipe_name != name:
+            name, dataset, reason = job.recipe_name, None, ""
+            say(f"reading {job.recipe.dataset}")
+            try:
+                dataset = job.recipe.load_dataset(home, packed=packed)
+            except DatasetUnavailable as error:
+                reason = str(error)
+        if dataset is None:
+            yield Ended(job, None, reason, lacks_data=True)
+            continue
+        try:
+            known = documents.read(job)
+            if known is None or known["dataset"]["checksum"] != dataset.checksum():
+                known = documents.write(job, dataset, measure(job, dataset, say))
+            yield Ended(job, known)
+        except (HeadwaterError, ImportError) as error:
+            yield Ended(job, None, str(error))

@@ -1,0 +1,57 @@
+"""Which channels are run, on what, how often: the recipes, the paper's ablations, and the seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from headwater.recipe import Recipe, load_recipe, load_recipes
+from headwater.reproduce.jobs import Job, jobs_of
+from headwater.retrieval.paths.config import PathsConfig
+
+OURS = "paths"
+"""The channel that is the paper's."""
+
+HEADLINE = (OURS, "bst")
+"""Channels that are run under several seeds: the paper's, and what its Table 4 compares it with."""
+
+SEEDS = 3
+
+VECTOR_WIDTH = 8
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "paths-without-bias-net": {"has_bias_net": False},
+    "paths-without-direct-net": {"has_direct_net": False},
+    "paths-vector": {"path_dimension": VECTOR_WIDTH},
+}
+"""Name -> what is changed of `paths`. The loss that `paths` does not have is tried as well."""
+
+FAST = "fast"
+"""The recipe that `--fast` runs in place of the others."""
+
+
+def load_plan(folder: Path, *, is_fast: bool = False, seeds: int = SEEDS) -> list[Job]:
+    """The jobs of every recipe of `folder`, of one data set each, with the ablations of its channel `paths`.
+
+    Raises `ConfigError` as `load_recipe` does.
+    """
+    if is_fast:
+        recipes = {FAST: load_recipe(folder / f"{FAST}.toml")}
+    else:
+        recipes = {name: recipe for name, recipe in load_recipes(folder).items() if name != FAST}
+    recipes = {name: with_ablations(recipe) for name, recipe in recipes.items()}
+    return jobs_of(recipes, lambda channel: seeds if channel in HEADLINE and not is_fast else 1)
+
+
+def with_ablations(recipe: Recipe) -> Recipe:
+    """The recipe with its channel `paths` in the paper's ablations too; one that it names itself stays as it is."""
+    whole = next((chosen for chosen in recipe.channels if chosen.name == OURS), None)
+    if not isinstance(whole, PathsConfig):
+        return recipe
+    other_loss = "bce" if whole.loss == "softmax" else "softmax"
+    changes = ABLATIONS | {f"{OURS}-{other_loss}": {"loss": other_loss}}
+    named = {chosen.name for chosen in recipe.channels}
+    added = [
+        whole.model_copy(update={"name": name, **changed}) for name, changed in changes.items() if name not in named
+    ]
+    return recipe.model_copy(update={"channels": (*recipe.channels, *added)})
