@@ -128,3 +128,14 @@ def test_the_trigger_scorer_is_the_network_over_concatenated_inputs() -> None:
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
         assert scores.dtype == np.float32
         assert np.isfinite(net(np.zeros(8, "f4"), np.array([-1, 10], np.int32), bins[:2])).all()
+
+
+@pytest.mark.parametrize("shape", [(300, 64, 32), (3, 700, 600), (0, 4, 2)])
+def test_products_in_parts_are_the_whole_product(shape: tuple[int, int, int]) -> None:
+    n, width, out = shape
+    rng = np.random.default_rng(0)
+    hidden, weight = rng.normal(size=(n, width)).astype("f4"), rng.normal(size=(width, out)).astype("f4")
+    last = (np.ones((out, 1), np.float32), np.zeros(1, np.float32))
+    net = TriggerScorer(hidden, np.zeros((1, width), np.float32), ((weight, np.zeros(out, np.float32)), last), 1.0)
+    found = net(np.zeros(width, "f4"), np.arange(n, dtype=np.int32), np.zeros((n, 1), np.int32))
+    np.testing.assert_allclose(found, (hidden.astype("f8") @ weight).sum(1), rtol=1e-4, atol=1e-2)
