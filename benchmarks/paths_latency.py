@@ -1,16 +1,17 @@
-"""Path retrieval in one process and one thread, and SimNet's pairs a second: generated data, cold users.
+"""Path retrieval in one process and one thread, and what two processes share.
 
-    nice -n -10 python benchmarks/paths_latency.py                     # 1 M items x 100 neighbours, about 2 GB
+    nice -n -10 python benchmarks/paths_latency.py                     # 1 M items x 100 neighbours, about 3 GB
     python benchmarks/paths_latency.py --items 100000 --users 2000     # smaller
 
-Timed for each user, all after its events are known: TrigNet over 200 triggers, the best 50 of them, 50 rows of 100
-neighbours, sums, direct part, what was seen refused, the best 300. Every user is asked once a repeat and differs from
-the others, so that their rows and vectors are in no cache but by chance; the pages of the index are in memory. Python
-objects are part of the time. Where other programs share the cores, their turns are in the wall clock and not in the
-processor's: both are shown, with the load.
+Timed for each user is a whole request as a greedy channel answers it, Python included, from what lies in an artefact
+and is mapped: the levels of 200 events (position and gap), both nets' part of the user (attributes, counts of
+categories), TrigNet over 200 triggers, p of the Direct Net, the best 50 triggers, 50 rows of 100 neighbours, sums,
+direct part, what was seen refused, the best 300. Data are generated. Every user is asked once a repeat and differs from
+the others, so that their rows and vectors are in no cache but by chance; the pages of the files are in memory. Where
+other programs share the cores, their turns are in the wall clock and not in the processor's: both are shown, with the
+load.
 
-The second part scores the candidate pairs of an index in one thread: SimNet as it stands in the paper, over a
-concatenation for each pair, in torch and in the batch that suits it best, and as index generation does it.
+The second part opens the same files in two processes and says what each has resident, and how much of it is shared.
 """
 # ruff: noqa: E402
 
@@ -23,24 +24,28 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"  # before numpy is loaded: one thread is what is measured
 
 import gc
+import multiprocessing
 import platform
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 import headwater
-from headwater.data import Vocabulary
-from headwater.index.neighbours import Header, NeighbourTable, empty_rows, write_table
+from headwater.data import Queries, Vocabulary
+from headwater.data.folder import file_checksum
+from headwater.index.neighbours import Header, empty_rows, write_table
+from headwater.nn.catalogue import GAP_LEVELS, Catalogue, InputConfig
 from headwater.retrieval import Mask
-from headwater.retrieval.paths.nets import SimilarityScorer, TriggerScorer
-from headwater.retrieval.paths.search import PathSearch
+from headwater.retrieval.artefact import write_tensors
+from headwater.retrieval.paths.config import PathsConfig
+from headwater.retrieval.paths.features import COUNT_LEVELS, POPULARITY, PathFeatures
+from headwater.retrieval.paths.serving import INDEX, SERVED, GreedyPaths
 from headwater.retrieval.paths.weights import PathWeights, UserWeights
 
 K, DEPTH, TRIGGERS, FOLLOWED = 300, 100, 200, 50
@@ -102,72 +107,160 @@ class World:
             yield rows
 
     def histories(self, users: int) -> NDArray[np.int32]:
-        """(users, 200) distinct triggers of each user, oldest first."""
-        interests = self.rng.choice(CLUSTERS, (users, INTERESTS), p=self.weight)
-        weight = 1 / np.arange(1, INTERESTS + 1)
-        chosen = self.rng.choice(INTERESTS, (users, 2 * TRIGGERS), p=weight / weight.sum())
-        clusters = np.take_along_axis(interests, chosen, 1)
-        size = self.starts[clusters + 1] - self.starts[clusters]
-        items = self.members[self.starts[clusters] + (size * self.rng.random(clusters.shape) ** 2).astype(np.int64)]
-        return np.stack([list(dict.fromkeys(own))[:TRIGGERS] for own in items.tolist()]).astype(np.int32)
+        """(users, 200) distinct triggers of each user, oldest first; users of too few clusters to have as many are
+        left out."""
+        found: list[list[int]] = []
+        while len(found) < users:
+            interests = self.rng.choice(CLUSTERS, (users, INTERESTS), p=self.weight)
+            weight = 1 / np.arange(1, INTERESTS + 1)
+            chosen = self.rng.choice(INTERESTS, (users, 2 * TRIGGERS), p=weight / weight.sum())
+            clusters = np.take_along_axis(interests, chosen, 1)
+            size = self.starts[clusters + 1] - self.starts[clusters]
+            items = self.members[self.starts[clusters] + (size * self.rng.random(clusters.shape) ** 2).astype(np.int64)]
+            distinct = (list(dict.fromkeys(own))[:TRIGGERS] for own in items.tolist())
+            found += [own for own in distinct if len(own) == TRIGGERS]
+        return np.array(found[:users], np.int32)
+
+    def weights(self) -> PathWeights:
+        """TrigNet and both parts of the Direct Net, drawn; p is as long as a mean of a user's item vectors."""
+
+        def drawn(*shape: int) -> NDArray[np.float32]:
+            return self.rng.normal(0, shape[-2 if len(shape) > 1 else -1] ** -0.5, shape).astype(np.float32)
+
+        def users() -> UserWeights:
+            counts = {
+                name: drawn(COUNT_LEVELS, int(codes.max()) + 1, WIDTH) for name, codes in self.attributes().items()
+            }
+            return UserWeights(
+                drawn(WIDTH), drawn(20, WIDTH), {"age": drawn(8, WIDTH)[self.rng.integers(0, 8, 2)]}, counts
+            )
+
+        none = np.zeros((0, 0), np.float32)
+        return PathWeights(
+            leak=0.01,
+            trigger_users=users(),
+            trigger_items=self.rng.normal(0, 1, (self.n_items, WIDTH)).astype(np.float32),
+            trigger_behaviours={"positions": drawn(TRIGGERS, WIDTH), "gaps": drawn(GAP_LEVELS, WIDTH)},
+            trigger_layers=((drawn(WIDTH, 32), drawn(32)), (drawn(32, 1), drawn(1))),
+            similarity_triggers=none,
+            similarity_targets=none,
+            similarity_levels=(),
+            similarity_layers=(),
+            direct_items=self.vectors,
+            direct_users=users(),
+            direct_layers=((drawn(WIDTH, WIDTH), drawn(WIDTH)),),
+        )
+
+    def attributes(self) -> dict[str, NDArray[np.int32]]:
+        """Category (the cluster) and a bin of popularity, of each item."""
+        places = np.empty(self.n_items, np.int64)
+        places[self.members] = np.arange(self.n_items)
+        popularity = 2 + np.minimum((places - self.starts[self.clusters]) // 64, 15)
+        return {
+            "category": self.clusters[:, None].astype(np.int32) + 1,
+            POPULARITY: popularity[:, None].astype(np.int32),
+        }
+
+    def features(self) -> PathFeatures:
+        """Of items, and of no known user."""
+        catalogue = Catalogue(self.n_items, self.attributes(), np.zeros(0, np.float32), np.zeros(0, np.int64))
+        return PathFeatures(catalogue, np.zeros(0, np.int64), {"age": np.zeros((1, 1), np.int32)})
 
 
-def network(n_items: int, rng: np.random.Generator) -> TriggerScorer:
-    def weights(*shape: int) -> NDArray[np.float32]:
-        return rng.normal(0, shape[0] ** -0.5, shape).astype(np.float32)
-
-    layers = ((weights(WIDTH, 32), weights(32)), (weights(32, 1), weights(1)))
-    return TriggerScorer(rng.normal(0, 1, (n_items, WIDTH)).astype(np.float32), weights(64, WIDTH), layers)
-
-
-def retrieval(n_items: int, n_users: int, repeats: int, folder: Path) -> None:
+def saved(n_items: int, folder: Path) -> World:
+    """Write what a greedy artefact holds beside the network: the index, and what a request reads."""
     world = World(n_items, 0)
-    vocabulary = Vocabulary(np.arange(n_items))
-    path = folder / "neighbours"
     started = time.perf_counter()
-    write_table(path, Header(DEPTH, n_items, 0, n_items, vocabulary.fingerprint()), world.rows())
-    written = time.perf_counter() - started
+    header = Header(DEPTH, n_items, 0, n_items, Vocabulary(np.arange(n_items)).fingerprint(), "generated")
+    write_table(folder / INDEX, header, world.rows())
+    features = {f"features.{name}": values for name, values in world.features().tensors().items()}
+    write_tensors(folder / SERVED, {**world.weights().served(), **features})
+    index, arrays = ((folder / name).stat().st_size / 1e6 for name in (INDEX, SERVED))
+    taken = time.perf_counter() - started
+    print(f"index {index:.1f} MB, arrays {arrays:.1f} MB, generated in {taken:.0f} s")
+    return world
+
+
+def opened(n_items: int, folder: Path) -> GreedyPaths:
+    config = PathsConfig(
+        search="greedy", length=TRIGGERS, followed_triggers=FOLLOWED, neighbours=DEPTH,
+        inputs=InputConfig(attributes=("category",), gaps=True), user_attributes=("age",),
+    )  # fmt: skip
+    files = {INDEX: "generated", SERVED: file_checksum(folder / SERVED)}
+    return GreedyPaths.load(folder, config, n_items, files, Vocabulary(np.arange(n_items)))
+
+
+def request(history: NDArray[np.int32], user: int) -> Queries:
+    offsets = np.array([0, len(history)])
+    times = 1_700_000_000 + np.cumsum(np.arange(len(history), dtype=np.int64) * (user + 17) % 90_000)
+    return Queries(
+        users=np.array([-1], np.int32), user_keys=np.array([user]), offsets=offsets, items=history, times=times,
+        behaviours=np.ones(len(history), np.int8), request_times=times[-1:] + 60, scenarios=("homepage",),
+    )  # fmt: skip
+
+
+def retrieval(world: World, n_users: int, repeats: int, folder: Path) -> None:
     started = time.perf_counter()
-    table = NeighbourTable.open(path, vocabulary)
-    print(f"index {path.stat().st_size / 1e6:.1f} MB; generated in {written:.0f} s, opened and verified in "
-          f"{time.perf_counter() - started:.2f} s")  # fmt: skip
-    search = PathSearch(table, world.vectors, triggers=FOLLOWED)
-    net = network(n_items, world.rng)
-    histories = world.histories(n_users)
-    behaviours = world.rng.integers(0, 64, (n_users, TRIGGERS, 3)).astype(np.int32)
-    users = world.vectors[histories[:, :5]].mean(axis=1) * 1.2
-    user_parts = world.rng.normal(0, 1, (n_users, WIDTH)).astype(np.float32)
-    offsets = np.array([0, TRIGGERS])
-    wall, processor, trigger_net = np.zeros((3, repeats, n_users))
+    channel = opened(world.n_items, folder)
+    print(f"opened and verified in {time.perf_counter() - started:.2f} s")
+    queries = [request(history, user) for user, history in enumerate(world.histories(n_users))]
+    wall, processor, hops = np.zeros((3, repeats, n_users))
     reached = np.zeros(n_users, np.int64)
     gc.disable()
     for repeat in range(repeats):
-        for user in range(n_users):
+        for user, query in enumerate(queries):
+            allowed = Mask.seen(query)
             started, used = time.perf_counter_ns(), time.thread_time_ns()
-            triggers = histories[user]
-            scores = net(user_parts[user], triggers, behaviours[user])
-            between = time.perf_counter_ns()
-            found = search.retrieve(
-                "paths", users[user : user + 1], offsets, triggers, scores, K, allowed=Mask(offsets, triggers)
-            )
+            found = channel.retrieve(query, K, allowed=allowed)
             processor[repeat, user] = (time.thread_time_ns() - used) / 1e6
             wall[repeat, user] = (time.perf_counter_ns() - started) / 1e6
-            trigger_net[repeat, user] = (between - started) / 1e6
             reached[user] = found.reached[0]
             assert len(found.candidates) == K
+        for user, query in enumerate(queries[:1000]):
+            started = time.perf_counter_ns()
+            channel._hops(channel._requests(query), 0)
+            hops[repeat, user] = (time.perf_counter_ns() - started) / 1e6
         print(f"  repeat {repeat + 1}: wall {_percentiles(wall[repeat])}; processor {_percentiles(processor[repeat])}; "
               f"load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
     gc.enable()
     low, half, high = np.percentile(reached, [1, 50, 99])
-    print(f"{n_items:,} items, {n_users:,} users of {TRIGGERS} triggers, m {FOLLOWED} x k {DEPTH}, K {K}: "
-          f"{half:.0f} items reached (1 % {low:.0f}, 99 % {high:.0f}); "
-          f"TrigNet {np.median(trigger_net):.3f} ms")  # fmt: skip
+    print(f"{world.n_items:,} items, {n_users:,} users of {TRIGGERS} triggers, m {FOLLOWED} x k {DEPTH}, K {K}: "
+          f"{half:.0f} items reached (1 % {low:.0f}, 99 % {high:.0f}); levels, TrigNet and p "
+          f"{np.median(hops[:, :1000]):.3f} ms of it")  # fmt: skip
     print("| ms | p50 | p90 | p99 | most |\n|---|---|---|---|---|")
     for label, taken in (("wall", wall), ("processor", processor)):
         middle = np.median([_figures(own) for own in taken], axis=0)
         print(f"| {label}, median of {repeats} repeats | " + " | ".join(f"{figure:.3f}" for figure in middle) + " |")
     each = _figures(np.median(wall, axis=0))
     print("| wall, each user's median | " + " | ".join(f"{figure:.3f}" for figure in each) + " |")
+
+
+def memory(world: World, folder: Path) -> None:
+    """Two processes that serve 500 users each from one folder: what is resident, and what of it is the other's too."""
+    histories = world.histories(1000).reshape(2, 500, -1)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as pool:  # both are alive until both have answered
+        barrier = context.Manager().Barrier(2)
+        parts = pool.starmap(_resident, [(world.n_items, folder, own, barrier) for own in histories], chunksize=1)
+    print("| MB | resident | of it mapped files | shared with the other | its own |\n|---|---|---|---|---|")
+    for at, (resident, mapped, shared, own) in enumerate(parts):
+        print(f"| process {at + 1} | {resident:.0f} | {mapped:.0f} | {shared:.0f} | {own:.0f} |")
+    print(f"| both together | {parts[0][0] + parts[1][0] - parts[0][2]:.0f} | | | |")
+
+
+def _resident(n_items: int, folder: Path, histories: NDArray[np.int32], barrier: Any) -> tuple[float, ...]:
+    channel = opened(n_items, folder)
+    for user, history in enumerate(histories):
+        channel.retrieve(request(history, user), K)
+    barrier.wait()
+    sizes = {}
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
+        name, size, _ = line.split()
+        sizes[name.rstrip(":")] = int(size) / 1e3
+    barrier.wait()
+    own = sizes["Private_Clean"] + sizes["Private_Dirty"]
+    shared = sizes["Shared_Clean"] + sizes["Shared_Dirty"]
+    return sizes["Rss"], sizes["Rss"] - sizes["Anonymous"], shared, own
 
 
 def _figures(taken: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -178,92 +271,22 @@ def _percentiles(taken: NDArray[np.float64]) -> str:
     return "p50 {:.3f}, p90 {:.3f}, p99 {:.3f}, most {:.2f} ms".format(*_figures(taken))
 
 
-class Similarity:
-    """A SimNet of drawn weights: items and 4 measures of co-occurrence embedded, two hidden layers."""
-
-    FIELD, MEASURES, LEVELS, HIDDEN, NEXT, LEAK = 16, 4, 35, 64, 32, 0.01
-
-    def __init__(self, n_items: int) -> None:
-        torch.manual_seed(0)
-        width = WIDTH + 2 * self.FIELD
-        self.items = torch.randn(n_items, width) * 0.3
-        self.levels = [torch.randn(self.LEVELS, self.FIELD) for _ in range(self.MEASURES)]
-        self.first = torch.randn(2 * width + self.MEASURES * self.FIELD, self.HIDDEN) * 0.08
-        self.bias = torch.randn(self.HIDDEN) * 0.1
-        self.next = torch.randn(self.HIDDEN, self.NEXT) * 0.15
-        self.next_bias = torch.randn(self.NEXT) * 0.1
-        self.last = torch.randn(self.NEXT, 1) * 0.2
-        self.width = width
-
-    @torch.inference_mode()
-    def concatenated(self, triggers: torch.Tensor, targets: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-        of_pair = [table[levels[:, at]] for at, table in enumerate(self.levels)]
-        inputs = torch.cat([self.items[triggers], *of_pair, self.items[targets]], 1)
-        hidden = functional.leaky_relu(torch.addmm(self.bias, inputs, self.first), self.LEAK)
-        hidden = functional.leaky_relu(torch.addmm(self.next_bias, hidden, self.next), self.LEAK)
-        return (hidden @ self.last)[:, 0]
-
-    def factorised(self) -> SimilarityScorer:
-        start = self.width
-        tables = []
-        for table in self.levels:
-            tables.append((table @ self.first[start : start + self.FIELD]).numpy())
-            start += self.FIELD
-        layers = ((self.next.numpy(), self.next_bias.numpy()), (self.last.numpy(), np.zeros(1, np.float32)))
-        none, nobody = np.zeros((0, 0), np.float32), UserWeights(np.zeros(0, np.float32), np.zeros((0, 0)), {}, {})
-        triggers = (self.items @ self.first[: self.width] + self.bias).numpy()
-        targets = (self.items @ self.first[start:]).numpy()
-        weights = PathWeights(self.LEAK, nobody, none, {}, (), triggers, targets, tuple(tables), layers, None, None, ())
-        return SimilarityScorer(weights, ())
-
-
-def similarity(n_items: int, repeats: int) -> None:
-    torch.set_num_threads(1)
-    net = Similarity(n_items)
-    started = time.perf_counter()
-    factorised = net.factorised()
-    projected = time.perf_counter() - started
-    rng = np.random.default_rng(0)
-    n = 200 * 1000  # of 200 items, 1,000 candidates each
-    triggers = np.repeat(rng.integers(0, n_items, 200), 1000).astype(np.int32)
-    targets = rng.integers(0, n_items, n).astype(np.int32)
-    levels = rng.integers(0, net.LEVELS, (n, net.MEASURES)).astype(np.uint8)
-    given = [torch.from_numpy(part.astype(np.int64)) for part in (triggers, targets, levels)]
-    found: dict[str, list[float]] = {}
-    largest = 0.0
-    for _ in range(repeats):
-        started = time.thread_time()
-        ours = factorised.of_levels(triggers, targets, levels)
-        found.setdefault("factorised, compiled", []).append(n / (time.thread_time() - started) / 1e6)
-        for size in (1 << 11, 1 << 13, 1 << 17):
-            started = time.thread_time()
-            theirs = torch.cat(
-                [net.concatenated(*(part[at : at + size] for part in given)) for at in range(0, n, size)]
-            )
-            found.setdefault(f"concatenated, torch, {size} pairs", []).append(n / (time.thread_time() - started) / 1e6)
-            largest = max(largest, float(np.abs(ours - theirs.numpy()).max()))
-    best = max(np.median(figures) for label, figures in found.items() if label.startswith("concatenated"))
-    print(f"SimNet, {n_items:,} items projected in {projected:.2f} s, one thread, processor time, median of {repeats}; "
-          f"scores differ by {largest:.1e} at most")  # fmt: skip
-    print("| | M pairs/s | of the best concatenated |\n|---|---|---|")
-    for label, figures in found.items():
-        print(f"| {label} | {np.median(figures):.2f} | {np.median(figures) / best:.1f} x |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--part", choices=["retrieval", "similarity"], help="one of the two alone")
+    parser.add_argument("--part", choices=["retrieval", "memory"], help="one of them alone")
     chosen = parser.parse_args()
     print(f"headwater {headwater.__version__}, {os.cpu_count()} cores ({platform.machine()}), "
           f"numpy {np.__version__}, numba {numba.__version__}, niceness {os.nice(0)}")  # fmt: skip
-    if chosen.part != "similarity":
-        with tempfile.TemporaryDirectory() as folder:
-            retrieval(chosen.items, chosen.users, chosen.repeats, Path(folder))
-    if chosen.part != "retrieval":
-        similarity(min(chosen.items, 100_000), chosen.repeats)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        world = saved(chosen.items, folder)
+        if chosen.part != "memory":
+            retrieval(world, chosen.users, chosen.repeats, folder)
+        if chosen.part != "retrieval":
+            memory(world, folder)
 
 
 if __name__ == "__main__":

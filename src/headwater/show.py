@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headwater.experiment import ChannelByGap, Row, Table
+    from headwater.experiment.recall import IndexRecall
     from headwater.experiment.table import Line
     from headwater.metrics import IncrementalRecall
     from headwater.release.similar import Similar
-    from headwater.service.messages import Answer, AnsweredItem
+    from headwater.service.messages import Answer, AnsweredItem, Why
 
 NOT_RUN = "not run"
 """What a cell without a figure says."""
@@ -184,6 +185,29 @@ def print_by_gap(console: Console, found: Sequence[ChannelByGap]) -> None:
     print_figures(console, title, headings, lines)
 
 
+def print_index_recall(console: Console, title: str, found: Sequence[IndexRecall]) -> None:
+    """Recall against scoring every item at each cut-off, with quality and cost, a line for each way to search."""
+    ks = list(found[0].recall)
+    headings = ["search", *(f"recall@{k}" for k in ks), "HR@10", "NDCG@10", "index s", "p50", "p99"]
+    lines = [
+        [
+            "every item" if one.neighbours is None else f"k {one.neighbours}, m {one.followed}",
+            *(f"{one.recall[k]:.3f}" for k in ks),
+            *(f"{value:.4f}" for value in one.metrics.values()),
+            "" if one.neighbours is None else f"{one.index_seconds:.1f}",
+            f"{one.retrieving.p50_ms:.2f}",
+            f"{one.retrieving.p99_ms:.2f}",
+        ]
+        for one in found
+    ]
+    print_figures(console, title, headings, lines)
+    console.print(
+        f"[dim]recall@K: share of the first K of scoring every item; HR and NDCG: full ranking; p50, p99: ms of one "
+        f"request for {found[0].retrieving.k}[/dim]",
+        soft_wrap=True,
+    )
+
+
 def _ordered(table: Table) -> list[Line]:
     return sorted(table.lines(), key=lambda line: line.knows_request_time)
 
@@ -246,9 +270,14 @@ def say_reasons(item: AnsweredItem) -> str:
     lines = []
     for channel in item.channels:
         of_channel = [why for why in item.why if why.channel == channel][:TRIGGERS_SHOWN]
-        said = [why.text if why.title is None else f"{why.title} {why.share:.0%}" for why in of_channel]
+        said = [_said(why) for why in of_channel]
         lines.append(f"{channel}: {', '.join(said)}")
     return "\n".join(lines)
+
+
+def _said(why: Why) -> str:
+    is_part = why.title is not None or (why.kind == "direct" and why.share < 1)
+    return f"{why.title or why.text} {why.share:.0%}" if is_part else why.text
 
 
 def print_trial(console: Console, line: dict[str, Any]) -> None:

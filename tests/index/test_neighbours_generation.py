@@ -101,6 +101,34 @@ def test_the_order_of_a_rows_entries_does_not_matter() -> None:
     assert candidates_of(ours, 3) == candidates_of(theirs, 3)
 
 
+def test_items_that_share_any_of_several_values_are_candidates() -> None:
+    none = sp.csr_array((5, 5), dtype=np.float32)
+    genres = np.array([[4, 7], [7, -1], [-1, -1], [2, 4], [2, -1]], np.int32)
+    brand = np.array([1, -1, 1, -1, -1], np.int32)
+    pairs = CandidatePairs(none, [brand, genres], np.array([1, 2, 3, 4, 5]), per_item=4)
+    assert candidates_of(pairs, 0) == [2, 3, 1]  # its brand first; then the values as they stand
+    assert candidates_of(pairs, 1) == [0]
+    assert candidates_of(pairs, 2) == [0]
+    assert candidates_of(pairs, 4) == [3]
+
+
+def test_digests_tell_other_counts_where_they_matter_and_other_candidates_always() -> None:
+    def digests(matrix: sp.csr_array, of_counts: bool) -> list[int]:
+        pairs = CandidatePairs(matrix, per_item=3, of_counts=of_counts)
+        return pairs.of(np.arange(4, dtype=np.int32)).digests.tolist()
+
+    few = sp.csr_array(np.array([[0, 5, 3, 0], [5, 0, 0, 1], [3, 0, 0, 2], [0, 1, 2, 0]], np.float32))
+    turned, other = few.copy(), few.copy()
+    turned[0, 1], turned[0, 2] = 2, 4
+    other[0, 2] = 0
+    assert digests(few, True)[0] != digests(turned, True)[0]
+    assert digests(few, False) == digests(turned, False)
+    for of_counts in (True, False):
+        before, after = digests(few, of_counts), digests(other, of_counts)
+        assert [one != two for one, two in zip(before, after, strict=True)] == [True, False, False, False]
+        assert before[0] != before[1]
+
+
 def test_parts_of_different_catalogues_are_refused() -> None:
     with pytest.raises(ValueError, match="co-occurrence is of 60 items, attributes of 5, popularity of 60"):
         CandidatePairs(counts(), attributes(5))

@@ -5,7 +5,8 @@ import torch
 
 from headwater.data import Dataset, Vocabulary
 from headwater.errors import ConfigError
-from headwater.nn.inputs import Catalogue, EventInputs, InputConfig, ItemEmbedding, attribute_codes, gap_levels
+from headwater.nn.catalogue import Catalogue, InputConfig, attribute_codes
+from headwater.nn.inputs import EventInputs, ItemEmbedding, gap_levels
 from headwater.nn.sequences import Histories, Windows
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pytest
 from headwater.config import Settings
 from headwater.data import Vocabulary
 from headwater.errors import ArtefactError, LineageError
-from headwater.retrieval.artefact import load_artefact, save_artefact
+from headwater.retrieval.artefact import load_artefact, map_tensors, open_artefact, save_artefact, write_tensors
 
 ITEMS = Vocabulary(["a", "b"])
 
@@ -114,3 +114,46 @@ def test_an_edited_setting_is_refused(tmp_path) -> None:
     path.write_text(path.read_text().replace('"depth": 1', '"depth": 2'))
     with pytest.raises(ArtefactError, match="altered"):
         load_artefact(tmp_path / "toy", ITEMS, kind="toy", config=Knobs)
+
+
+def test_mapped_tensors_are_what_was_written_and_cannot_be_written_to(tmp_path) -> None:
+    tensors = {
+        "floats": np.linspace(0, 1, 7, dtype=np.float32).reshape(7, 1),
+        "bytes": np.arange(5, dtype=np.uint8),
+        "codes": np.array([[1, -2], [3, 4]], np.int32),
+        "keys": np.array([-(2**40)], np.int64),
+        "nothing": np.zeros((0, 3), np.float32),
+        "turned": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    }
+    checksum = write_tensors(tmp_path / "t", tensors)
+    found = map_tensors(tmp_path / "t", checksum)
+    assert found.keys() == tensors.keys()
+    for name, values in tensors.items():
+        np.testing.assert_array_equal(found[name], values)
+        assert (found[name].dtype, found[name].flags.writeable) == (values.dtype, False)
+        assert found[name].flags.aligned
+    (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes()[:-1])
+    with pytest.raises(ArtefactError, match="t is truncated or altered; train it again"):
+        map_tensors(tmp_path / "t", checksum)
+    with pytest.raises(ArtefactError, match="u is missing; train it again"):
+        map_tensors(tmp_path / "u", checksum)
+
+
+def test_other_files_lie_beside_the_tensors_and_go_with_them(tmp_path) -> None:
+    def note(text: str):
+        def put(path) -> str:
+            path.write_text(text)
+            return text.upper()
+
+        return put
+
+    about = {"kind": "toy", "config": Knobs(), "vocabulary": ITEMS.fingerprint(), "tensors": {}}
+    save_artefact(tmp_path / "toy", **about, files={"one": note("a"), "two": note("b")})
+    assert open_artefact(tmp_path / "toy", ITEMS, kind="toy", config=Knobs).files == {"one": "A", "two": "B"}
+    save_artefact(tmp_path / "toy", **about, files={"two": note("c")})
+    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == ["config.json", "tensors.safetensors", "two"]
+    save_artefact(tmp_path / "toy", **about)
+    assert open_artefact(tmp_path / "toy", ITEMS, kind="toy", config=Knobs).files == {}
+    (tmp_path / "toy" / "two").write_text("somebody else's")
+    with pytest.raises(ArtefactError, match="a folder of its own"):
+        save_artefact(tmp_path / "toy", **about)

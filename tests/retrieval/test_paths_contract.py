@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from channel_contract import N_ITEMS, N_USERS, LearnedChannelContract, generated_dataset
+from channel_contract import N_ITEMS, N_USERS, LearnedChannelContract, TrainedChannelContract, generated_dataset
 
 from headwater.data import Dataset, Queries
 from headwater.nn.inputs import InputConfig
@@ -52,7 +52,7 @@ def rich_dataset() -> Dataset:
 
 
 @cache
-def trained(kind: str) -> Paths:
+def trained(kind: str, search: str = "exact") -> Paths:
     data = generated_dataset()
     settings = dict(SMALL)
     if kind == "vector":
@@ -67,6 +67,8 @@ def trained(kind: str) -> Paths:
         settings["user_attributes"] = ("age",)
         settings["measures"] = ("count", "conditional", "window-cosine", "swing")
         settings["session_gap"] = 100_000
+    if search == "greedy":
+        settings |= {"search": "greedy", "neighbours": 10, "candidates_per_item": 30, "followed_triggers": 5}
     return Paths(PathsConfig(**settings)).fit(data)
 
 
@@ -88,3 +90,18 @@ class TestOnlyPathsContract(LearnedChannelContract):
 class TestRichPathsContract(LearnedChannelContract):
     def make_channel(self, data: Dataset, queries: Queries) -> Channel:
         return trained("rich")
+
+
+class TestGreedyPathsContract(TrainedChannelContract):
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        return trained("plain", "greedy")
+
+
+class TestOnlyGreedyPathsContract(TrainedChannelContract):
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        return trained("only paths", "greedy")
+
+
+class TestRichGreedyPathsContract(TrainedChannelContract):
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        return trained("rich", "greedy")

@@ -14,6 +14,7 @@ from headwater.cli.data import data_app
 from headwater.cli.learn import evaluate, recommend, search, similar, train
 from headwater.cli.loop import demo, serve
 from headwater.cli.nearline import forget, nearline_app
+from headwater.cli.paths import paths_app
 from headwater.cli.ranklog import ranklog_app
 from headwater.cli.release import release_app
 from headwater.cli.reproduce import reproduce_app
@@ -46,6 +47,7 @@ app.command()(serve)
 app.add_typer(stream_app, name="stream")
 app.add_typer(nearline_app, name="nearline")
 app.add_typer(ranklog_app, name="ranklog")
+app.add_typer(paths_app, name="paths")
 app.command()(forget)
 app.command()(demo)
 

@@ -1,4 +1,7 @@
-"""Folders that are replaced whole: after a crash at any instant the old content or the new one is there."""
+"""Folders that are replaced whole: after a crash at any instant the old content or the new one is there.
+
+And checksums of what they hold.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import xxhash
+
+CHUNK = 1 << 22
+"""Bytes of a file that are read at a time."""
 
 OLD = "old"
 """Where a writer keeps what it replaces, within its own folder, until the new content is in place."""
@@ -62,6 +70,15 @@ def recover(folder: Path) -> None:
                 _clear(leftover, folder)
         finally:
             os.close(handle)
+
+
+def file_checksum(path: Path) -> str:
+    """xxh3-128 of a file of any size, as a hex string."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -92,13 +92,27 @@ def generate(
     header = _header(pairs, k, vocabulary, model, first, stop)
     if _is_there(Path(path), header, vocabulary):
         return False
-
-    def parts() -> Iterator[NDArray[np.void]]:
-        for items in _batches(first, stop, pairs, console):
-            yield best_rows(items, pairs.of(items), similarity, k)
-
-    write_table(path, header, parts())
+    write_table(path, header, _scored(first, stop, pairs, similarity, k, console))
     return True
+
+
+def neighbours_of(
+    pairs: CandidatePairs,
+    similarity: PairScorer,
+    k: int,
+    *,
+    vocabulary: Lineage,
+    model: str,
+    console: Console | None = None,
+) -> NeighbourTable:
+    """The table that `generate` writes, in memory; `write_table` of its header and records gives the same file."""
+    header = _header(pairs, k, vocabulary, model, 0, pairs.n_items)
+    rows = empty_rows(pairs.n_items, k)
+    at = 0
+    for part in _scored(0, pairs.n_items, pairs, similarity, k, console):
+        rows[at : at + len(part)] = part
+        at += len(part)
+    return NeighbourTable(header, rows)
 
 
 def generate_changed(
@@ -137,29 +151,64 @@ def generate_changed(
     int
         Rows that were scored.
     """
-    n_items = pairs.n_items
-    is_changed = np.zeros(n_items, bool)
-    is_changed[changed] = True
     n_scored = 0
 
     def parts() -> Iterator[NDArray[np.void]]:
         nonlocal n_scored
-        for items in _batches(0, n_items, pairs, console):
-            block = pairs.of(items)
-            is_stale = is_changed[items] | (items >= len(old))
-            held = items[items < len(old)]
-            is_stale[: len(held)] |= block.digests[: len(held)] != old.digests[held]
-            owners = np.repeat(np.arange(len(items)), np.diff(block.offsets))
-            is_stale |= np.bincount(owners, is_changed[block.candidates], len(items)) > 0
-            rows = empty_rows(len(items), old.k)
-            rows[~is_stale] = old.records[items[~is_stale]]
-            stale = items[is_stale]
-            rows[is_stale] = best_rows(stale, pairs.of(stale), similarity, old.k)
-            n_scored += len(stale)
+        for rows, n in _refreshed(old, pairs, similarity, changed, console):
+            n_scored += n
             yield rows
 
-    write_table(path, _header(pairs, old.k, vocabulary, model, 0, n_items), parts())
+    write_table(path, _header(pairs, old.k, vocabulary, model, 0, pairs.n_items), parts())
     return n_scored
+
+
+def neighbours_after(
+    old: NeighbourTable,
+    pairs: CandidatePairs,
+    similarity: PairScorer,
+    *,
+    changed: NDArray[np.integer],
+    vocabulary: Lineage,
+    model: str,
+    console: Console | None = None,
+) -> tuple[NeighbourTable, int]:
+    """The table that `generate_changed` writes, in memory, and how many rows were scored."""
+    parts = list(_refreshed(old, pairs, similarity, changed, console))
+    header = _header(pairs, old.k, vocabulary, model, 0, pairs.n_items)
+    rows = np.concatenate([empty_rows(0, old.k), *(rows for rows, _ in parts)])
+    return NeighbourTable(header, rows), sum(n for _, n in parts)
+
+
+def _refreshed(
+    old: NeighbourTable,
+    pairs: CandidatePairs,
+    similarity: PairScorer,
+    changed: NDArray[np.integer],
+    console: Console | None,
+) -> Iterator[tuple[NDArray[np.void], int]]:
+    """Successive rows, and how many of them were scored."""
+    is_changed = np.zeros(pairs.n_items, bool)
+    is_changed[changed] = True
+    for items in _batches(0, pairs.n_items, pairs, console):
+        block = pairs.of(items)
+        is_stale = is_changed[items] | (items >= len(old))
+        held = items[items < len(old)]
+        is_stale[: len(held)] |= block.digests[: len(held)] != old.digests[held]
+        owners = np.repeat(np.arange(len(items)), np.diff(block.offsets))
+        is_stale |= np.bincount(owners, is_changed[block.candidates], len(items)) > 0
+        rows = empty_rows(len(items), old.k)
+        rows[~is_stale] = old.records[items[~is_stale]]
+        stale = items[is_stale]
+        rows[is_stale] = best_rows(stale, pairs.of(stale), similarity, old.k)
+        yield rows, len(stale)
+
+
+def _scored(
+    first: int, stop: int, pairs: CandidatePairs, similarity: PairScorer, k: int, console: Console | None
+) -> Iterator[NDArray[np.void]]:
+    for items in _batches(first, stop, pairs, console):
+        yield best_rows(items, pairs.of(items), similarity, k)
 
 
 def best_rows(items: NDArray[np.int32], block: Block, similarity: PairScorer, k: int) -> NDArray[np.void]:
@@ -179,9 +228,13 @@ def best_rows(items: NDArray[np.int32], block: Block, similarity: PairScorer, k:
     return rows
 
 
+def run_of(pairs: CandidatePairs, model: str) -> str:
+    """What `Header.run` says of tables that these pairs and this model give."""
+    return xxhash.xxh3_128_hexdigest(f"{pairs.fingerprint} {model}".encode())
+
+
 def _header(pairs: CandidatePairs, k: int, vocabulary: Lineage, model: str, first: int, stop: int) -> Header:
-    run = xxhash.xxh3_128_hexdigest(f"{pairs.fingerprint} {model}".encode())
-    return Header(k, pairs.n_items, first, stop - first, vocabulary.fingerprint(pairs.n_items), run)
+    return Header(k, pairs.n_items, first, stop - first, vocabulary.fingerprint(pairs.n_items), run_of(pairs, model))
 
 
 def _is_there(path: Path, header: Header, vocabulary: Lineage) -> bool:

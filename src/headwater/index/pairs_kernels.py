@@ -38,13 +38,16 @@ def _mixed(digest, value):
 @compiled(
     numba.void(
         *(_read(_I4), _read(_I8), _read(_I4), _read(_F4), _read(_I8, 2), _read(_I8), _read(_I4)),
-        *(_I4[:, ::1], _I8[::1], _U8[::1]),
+        *(numba.boolean, _I4[:, ::1], _I8[::1], _U8[::1]),
     )
 )
 def collect_candidates(
-    items, offsets, others, counts, groups, group_offsets, members, out_candidates, out_sizes, out_digests
+    items, offsets, others, counts, groups, group_offsets, members, of_counts, out_candidates, out_sizes, out_digests
 ):
-    """Fill one row for each item: the others of highest count, equal counts by code, then members of its groups."""
+    """Fill one row for each item: the others of highest count, equal counts by code, then members of its groups.
+
+    Digests are of the candidates in their order and with their counts, or of the mere set of them.
+    """
     room = out_candidates.shape[1]
     taken_by = np.full(len(offsets) - 1, -1, np.int64)
     for row in range(len(items)):
@@ -64,7 +67,10 @@ def collect_candidates(
                 taken_by[other] = row
                 size += 1
                 bits = np.uint64(np.float32(counts[begin + at]).view(np.uint32))
-                digest = _mixed(digest, np.uint64(other) << np.uint64(32) | bits)
+                if of_counts:
+                    digest = _mixed(digest, np.uint64(other) << np.uint64(32) | bits)
+                else:
+                    digest += _mixed(np.uint64(0), np.uint64(other))
         for column in range(groups.shape[1]):
             group = groups[item, column]
             if group >= 0:
@@ -75,7 +81,10 @@ def collect_candidates(
                         candidates[size] = members[at]
                         taken_by[members[at]] = row
                         size += 1
-                        digest = _mixed(digest, np.uint64(members[at]) << np.uint64(32))
+                        if of_counts:
+                            digest = _mixed(digest, np.uint64(members[at]) << np.uint64(32))
+                        else:
+                            digest += _mixed(np.uint64(0), np.uint64(members[at]))
         out_sizes[row] = size
         out_digests[row] = digest
 

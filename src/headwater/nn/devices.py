@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from headwater.errors import ConfigError
+from headwater.nn.settings import Device, Precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "tf32", "bf16"]
 
 
 def resolve_device(device: Device) -> torch.device:

@@ -17,7 +17,7 @@ import numpy as np
 
 import headwater
 from headwater.data.dataset import Dataset
-from headwater.data.folder import sync, sync_tree
+from headwater.data.folder import file_checksum, sync, sync_tree
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ReleaseError
 from headwater.ranking.affinity import AffinityRanker
@@ -231,7 +231,7 @@ def _defined(figures: Mapping[str, float]) -> dict[str, float]:
 
 def _checksums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return {path.relative_to(folder).as_posix(): checksum(path.read_bytes()) for path in files}
+    return {path.relative_to(folder).as_posix(): file_checksum(path) for path in files}
 
 
 def _save_items(dataset: Dataset, path: Path) -> None:

@@ -228,6 +228,9 @@ class Reason:
         Where a nearline candidate was ranked: the surface, the visit's request id, the rank from 0.
     age_seconds : int or None
         How long before the request that visit was.
+    is_direct : bool
+        What is known of the user led here at once, and not over an item of the history; with a share of 1 there is
+        no such item.
     """
 
     channel: str
@@ -237,6 +240,7 @@ class Reason:
     visit: str | None = None
     rank: int | None = None
     age_seconds: int | None = None
+    is_direct: bool = False
 
 
 Reasons = list[tuple[Reason, ...]]

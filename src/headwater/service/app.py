@@ -95,8 +95,15 @@ def _event_record(at: int, event: EventIn, now: int) -> UserEvent:
 def healthz(state: State) -> Health:
     """Which release is being served."""
     live: Live = state.live
-    release = live.pipeline.release
-    return Health(status="ok", release=release.id, items=len(release.items), refused=live.refused)
+    pipeline = live.pipeline
+    release = pipeline.release
+    return Health(
+        status="ok",
+        release=release.id,
+        items=len(release.items),
+        unknown_triggers=pipeline.unknown_triggers,
+        refused=live.refused,
+    )
 
 
 # -- refusals

@@ -32,7 +32,8 @@ class CandidatesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 class Why(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One reason. `kind` is `profile` (an item of the user's history), `context` (the item on view),
-    `nearline` (ranked on an earlier visit, `age_seconds` before), or `popular`; `text` says it in a sentence."""
+    `nearline` (ranked on an earlier visit, `age_seconds` before), `direct` (what is known of the user, over no item of
+    the history; with a share of 1 there is no such item), or `popular`; `text` says it in a sentence."""
 
     kind: str
     channel: str
@@ -95,11 +96,14 @@ class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`GET /healthz`. `refused` says why a newer promoted release is not being served, if one is not."""
+    """`GET /healthz`. `refused` says why a newer promoted release is not being served, if one is not;
+    `unknown_triggers` counts, since this release is served, events of histories that led nowhere because the release
+    or one of its channels does not know the item."""
 
     status: str
     release: str
     items: int
+    unknown_triggers: int = 0
     refused: str | None = None
 
 

@@ -64,6 +64,7 @@ class Pipeline:
         self.channels: list[Channel] = [*release.channels, *(separate or [NearlineChannel(store, release.items)])]
         self.quotas = WeightedQuotas({channel.name: weights.get(channel.name, 0.0) for channel in self.channels})
         self.category_keys = [key_of(name) for name in release.category_names]
+        self._unknown_events = 0
 
     def answer(self, request: CandidatesRequest, *, now: float | None = None) -> Answer:
         """Run the six stages. Raises `UnknownItem` where the item on view is not in the release."""
@@ -83,6 +84,11 @@ class Pipeline:
     def rank(self, hydrated: Hydrated) -> Candidates:
         """The stages between what is known and what is shown: filter, source, score."""
         return self.score(hydrated, self.source(hydrated, self.filter(hydrated)))
+
+    @property
+    def unknown_triggers(self) -> int:
+        """Events of histories that led nowhere so far, for the release or a channel of it does not know the item."""
+        return self._unknown_events + sum(getattr(channel, "unknown_triggers", 0) for channel in self.channels)
 
     def warm_up(self) -> None:
         """Rank once for nobody, so that compiled code and files are in memory before the first user asks."""
@@ -120,6 +126,7 @@ class Pipeline:
         history = self.profile.history([user_key])[0]
         codes = items.codes_of_keys(history.items)
         known = codes != UNKNOWN
+        self._unknown_events += int(len(codes) - known.sum())
         codes, times, behaviours = codes[known], history.times[known], history.behaviours[known]
         on_view = UNKNOWN
         if request.item is not None:

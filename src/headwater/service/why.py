@@ -33,6 +33,10 @@ def say_why(release: Release, reason: Reason, on_view: int) -> Why:
             rank=reason.rank,
             age_seconds=reason.age_seconds,
         )
+    if reason.is_direct:
+        is_all = reason.share == 1  # of someone without an event that the channel knows
+        text = f"{'nothing in your history leads here: ' * is_all}general taste"
+        return Why(kind="direct", channel=reason.channel, text=text, share=share)
     return Why(kind="popular", channel=reason.channel, text="popular with everybody", share=share)
 
 

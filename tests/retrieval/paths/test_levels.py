@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.data import Dataset
+from headwater.retrieval.paths.bins import bin_levels, n_levels, quantile_borders
 from headwater.retrieval.paths.cooccurrence import count_sets, count_windows, user_folds
-from headwater.retrieval.paths.levels import PairLevels, bin_levels, n_levels, pair_levels, quantile_borders
+from headwater.retrieval.paths.levels import PairLevels, pair_levels
 
 
 def test_levels_tell_missing_below_bins_and_above_apart() -> None:

@@ -13,9 +13,9 @@ from headwater.data import Dataset
 from headwater.nn.inputs import InputConfig
 from headwater.nn.sequences import Histories
 from headwater.retrieval.paths.config import PathsConfig
+from headwater.retrieval.paths.export import exported
 from headwater.retrieval.paths.features import PathFeatures, UserFeatures, request_windows
 from headwater.retrieval.paths.network import Layers, PathNetwork, count_levels, spread
-from headwater.retrieval.paths.weights import exported
 
 SIZES = (5, 7)
 

@@ -17,8 +17,9 @@ from headwater.nn.inputs import InputConfig
 from headwater.nn.training import TrainingConfig
 from headwater.retrieval import Mask, evaluate
 from headwater.retrieval.classic.popular import Popular
-from headwater.retrieval.paths.channel import Paths, _mean_triggers
+from headwater.retrieval.paths.channel import Paths
 from headwater.retrieval.paths.config import PathsConfig
+from headwater.retrieval.paths.training import _mean_triggers
 from headwater.retrieval.trial import train_packed
 
 
@@ -90,7 +91,7 @@ def test_shares_times_score_are_the_paths_and_add_up_to_the_score(trained: Paths
         assert weights.direct_items is not None
         s = trained.score_pairs(history, np.full(len(history), item))
         t = [np.log(np.expm1(parts[trigger])) - s[place] for place, trigger in enumerate(history.tolist())]
-        users, windows = trained._requests(queries, _histories(trained, queries), np.array([row]))
+        users, windows = trained.model._requests(queries, _histories(trained, queries), np.array([row]))
         with torch.inference_mode():
             expected = trained.network.interests(users, windows)[0, :, 0].numpy()
         np.testing.assert_allclose(t, expected, rtol=1e-3, atol=1e-3)
@@ -107,8 +108,8 @@ def test_retrieval_is_the_same_whether_similarities_are_kept_or_not(
 ) -> None:
     queries = marketplace.queries(np.arange(30, dtype=np.int32))
     kept = trained.retrieve(queries, 10)
-    monkeypatch.setattr("headwater.retrieval.paths.channel.KEPT_SIMILARITIES", 0)
-    monkeypatch.setattr("headwater.retrieval.paths.channel.WEIGHTS_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr("headwater.retrieval.paths.model.KEPT_SIMILARITIES", 0)
+    monkeypatch.setattr("headwater.retrieval.paths.model.WEIGHTS_AT_ONCE", {"cpu": 1})
     asked = trained.retrieve(queries, 10)
     np.testing.assert_array_equal(kept.items, asked.items)
     np.testing.assert_allclose(kept.scores, asked.scores, rtol=1e-5)

@@ -11,12 +11,14 @@ import torch
 
 from headwater.data import Dataset, Queries, leave_one_out
 from headwater.index.generation import generate
-from headwater.index.neighbours import NeighbourTable
+from headwater.index.neighbours import NeighbourTable, PairScorer
 from headwater.index.pairs import CandidatePairs
 from headwater.nn.training import TrainingConfig
 from headwater.retrieval import Mask
-from headwater.retrieval.paths.channel import Paths, PathsConfig
-from headwater.retrieval.paths.nets import LevelsOfPairs, SimilarityScorer, TriggerScorer, user_vector
+from headwater.retrieval.paths.channel import Paths
+from headwater.retrieval.paths.config import PathsConfig
+from headwater.retrieval.paths.indexing import pair_scorer
+from headwater.retrieval.paths.nets import TriggerScorer, user_vector
 from headwater.retrieval.paths.search import PathSearch, recall_against_exact
 from headwater.retrieval.paths.weights import PathWeights
 
@@ -34,11 +36,8 @@ def trained(marketplace: Dataset) -> Paths:
     return Paths(config).fit(leave_one_out(marketplace).train)
 
 
-def similarity_of(channel: Paths) -> SimilarityScorer:
-    tensors = [pairs.tensors() for pairs in channel._pairs]
-    return SimilarityScorer(
-        channel.export(), [LevelsOfPairs(own["offsets"], own["targets"], own["levels"]) for own in tensors]
-    )
+def similarity_of(channel: Paths) -> PairScorer:
+    return pair_scorer(channel.model)
 
 
 def test_every_pair_is_as_similar_as_the_network_says(trained: Paths, marketplace: Dataset) -> None:
@@ -129,3 +128,14 @@ def test_the_trigger_scorer_is_the_network_over_concatenated_inputs() -> None:
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
         assert scores.dtype == np.float32
         assert np.isfinite(net(np.zeros(8, "f4"), np.array([-1, 10], np.int32), bins[:2])).all()
+
+
+@pytest.mark.parametrize("shape", [(300, 64, 32), (3, 700, 600), (0, 4, 2)])
+def test_products_in_parts_are_the_whole_product(shape: tuple[int, int, int]) -> None:
+    n, width, out = shape
+    rng = np.random.default_rng(0)
+    hidden, weight = rng.normal(size=(n, width)).astype("f4"), rng.normal(size=(width, out)).astype("f4")
+    last = (np.ones((out, 1), np.float32), np.zeros(1, np.float32))
+    net = TriggerScorer(hidden, np.zeros((1, width), np.float32), ((weight, np.zeros(out, np.float32)), last), 1.0)
+    found = net(np.zeros(width, "f4"), np.arange(n, dtype=np.int32), np.zeros((n, 1), np.int32))
+    np.testing.assert_allclose(found, (hidden.astype("f8") @ weight).sum(1), rtol=1e-4, atol=1e-2)

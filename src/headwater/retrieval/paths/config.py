@@ -6,10 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from headwater.nn.inputs import InputConfig
-from headwater.nn.training import TrainingConfig
+from headwater.nn.catalogue import InputConfig
+from headwater.nn.settings import TrainingConfig
 from headwater.retrieval.base import ChannelSettings
-from headwater.retrieval.paths.levels import Measure
+from headwater.retrieval.paths.cooccurrence import Measure
 
 
 class PathsConfig(ChannelSettings):
@@ -95,6 +95,25 @@ class PathsConfig(ChannelSettings):
 
     training: TrainingConfig = TrainingConfig(batch_size=256)
     """How; a batch counts training examples."""
+
+    search: Literal["exact", "greedy"] = "exact"
+    """How items are found. `exact` scores all of them with all triggers; `greedy` follows the best triggers along an
+    index of SimNet's neighbours, which is built after training: for large catalogues and for a service."""
+
+    neighbours: int = Field(default=200, ge=1, le=10_000)
+    """k, of each item in the index (100..200). 1 M items with 100 take 640 MB, shared between processes."""
+
+    candidates_per_item: int = Field(default=2_000, ge=1)
+    """k̂, pairs of each item that SimNet scores for the index: about ten times as many as are kept."""
+
+    followed_triggers: int = Field(default=50, ge=1)
+    """m, triggers of a history that greedy retrieval follows: those of highest t."""
+
+    @model_validator(mode="after")
+    def _has_similarities(self) -> Self:
+        if self.search == "greedy" and self.is_vector:
+            raise ValueError("search = 'greedy' follows similarities, which vectors have not: set path_dimension = 1")
+        return self
 
     @model_validator(mode="after")
     def _vectors_share_nothing(self) -> Self:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,10 @@ PAIRS_AT_ONCE = 1 << 22
 
 MEASURES = ("count", "cosine", "lift", "conditional")
 """What can be made of a pair's count."""
+
+Measure = Literal["count", "cosine", "lift", "conditional", "window-count", "window-cosine", "window-lift",
+                  "window-conditional", "swing"]  # fmt: skip
+"""What SimNet can read of a pair: of whole histories or sessions, or (`window-`) of what follows soon."""
 
 
 @dataclass(frozen=True, slots=True)

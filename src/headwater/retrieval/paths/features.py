@@ -7,18 +7,19 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from headwater.data.dataset import Dataset
 from headwater.errors import ConfigError
-from headwater.nn.inputs import Catalogue, InputConfig, attribute_codes
-from headwater.nn.sequences import Histories, Windows
-from headwater.retrieval.paths.levels import bin_levels, quantile_borders
+from headwater.nn.catalogue import Catalogue, InputConfig, attribute_codes
+from headwater.retrieval.paths.bins import bin_levels, quantile_borders
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import torch
     from numpy.typing import NDArray
+    from torch import Tensor
+
+    from headwater.nn.sequences import Histories, Windows
 
 POPULARITY = "(popularity)"
 """The items' number of interactions, in bins, beside the attributes that columns give."""
@@ -126,6 +127,10 @@ LENGTH_LEVELS = 20
 
 def request_windows(histories: Histories, rows: NDArray[np.int64], length: int, *, times: bool) -> Windows:
     """Windows of all rows, those without any event among them: all padding, which `Histories.windows` has not."""
+    import torch
+
+    from headwater.nn.sequences import Windows
+
     some = histories.lengths[rows] > 0
     if some.all() and len(rows):
         return histories.windows(rows, length, times=times)

@@ -64,3 +64,28 @@ def find_levels(triggers, targets, offsets, others, levels, out_levels):
         is_found = low < stop and others[low] == target
         for measure in range(levels.shape[1]):
             out_levels[pair, measure] = levels[low, measure] if is_found else np.uint8(0)
+
+
+@compiled(numba.void(_read(_I4), _read(_I4, 2), _read(_F4, 3), _I4[::1], _F4[::1]), fastmath={"contract"})
+def add_counts(triggers, codes, table, counts, out_hidden):
+    """Add what the values that stand in a history give to a first layer: a row for each doubling of their counts.
+
+    `codes` are each item's values, 0 where it has none; `counts` is 0 for every value, before and after.
+    """
+    for trigger in triggers:
+        for value in codes[trigger]:
+            if value > 0:
+                counts[value] += 1
+                n = counts[value]
+                if n & (n - 1) == 0:  # 1, 2, 4, …: the next level is reached
+                    level = 0
+                    while n > 1:
+                        n >>= 1
+                        level += 1
+                    if level < table.shape[0]:
+                        row = table[level, value]
+                        for at in range(len(out_hidden)):
+                            out_hidden[at] += row[at]
+    for trigger in triggers:
+        for value in codes[trigger]:
+            counts[value] = 0

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
+from headwater.retrieval.base import Candidates, Mask, Reasons
 from headwater.retrieval.classic.neighbourhood_kernels import ALLOW_LISTED, REFUSE_LISTED, REFUSE_NONE
+from headwater.retrieval.paths.reasons import path_reasons
 from headwater.retrieval.paths.search_kernels import (
     best_paths,
     best_triggers,
@@ -68,19 +69,12 @@ class Parts(NamedTuple):
         return (self.paths.sum(axis=1, dtype=np.float64) + self.direct).astype(np.float32)
 
     def reasons(self, channel: str) -> Reasons:
-        """Each item's paths by their share of its score, strongest first; the direct path has no trigger.
-
-        A trigger that stands in the history several times has the sum of its paths.
-        """
-        reasons: Reasons = []
-        for parts, direct in zip(self.paths.tolist(), self.direct.tolist(), strict=True):
-            of: dict[int | None, float] = {None: direct}
-            for trigger, part in zip(self.triggers.tolist(), parts, strict=True):
-                of[trigger] = of.get(trigger, 0.0) + part
-            total = sum(of.values())
-            found = [Reason(channel, part / total, trigger) for trigger, part in of.items() if part > 0]
-            reasons.append(tuple(sorted(found, key=lambda reason: -reason.share)))
-        return reasons
+        """Each item's paths by their share of its score; see `path_reasons`."""
+        triggers = self.triggers.tolist()
+        return [
+            path_reasons(channel, triggers, paths, direct)
+            for paths, direct in zip(self.paths.tolist(), self.direct.tolist(), strict=True)
+        ]
 
 
 class PathSearch:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from headwater.retrieval.paths.features import COUNT_LEVELS, PathFeatures
+from headwater.retrieval.artefact import below
+from headwater.retrieval.paths.nets_kernels import add_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from headwater.retrieval.paths.network import PathNetwork, UserField
+    from headwater.retrieval.paths.features import PathFeatures
+
+BEHAVIOURS = ("positions", "ratings", "gaps", "request_gaps", "periods")
+"""What may be read of an event, in the order in which it stands side by side."""
 
 LayerWeights = tuple[tuple["NDArray[np.float32]", "NDArray[np.float32]"], ...]
 """((in, out) weight, (out,) bias) of each layer after the first; LeakyReLU stands before each."""
@@ -56,13 +59,24 @@ class UserWeights(NamedTuple):
         """
         hidden = self.bias + self.lengths[min(n_events.bit_length(), len(self.lengths) - 1)]
         for table in self.attributes.values():
-            hidden = hidden + table[user_row]
+            hidden += table[user_row]
+        triggers = np.ascontiguousarray(triggers, np.int32)
         for name, table in self.counts.items():
-            found = codes[name][triggers].reshape(-1)
-            counts = np.bincount(found[found > 0], minlength=table.shape[1])
-            for value in np.flatnonzero(counts):
-                hidden = hidden + table[: int(counts[value]).bit_length(), value].sum(0)
-        return hidden.astype(np.float32)
+            add_counts(triggers, codes[name], table, np.zeros(table.shape[1], np.int32), hidden)
+        return hidden
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Arrays from which `restore` makes the same."""
+        attributes = {f"attributes.{name}": table for name, table in self.attributes.items()}
+        counts = {f"counts.{name}": table for name, table in self.counts.items()}
+        return {"bias": self.bias, "lengths": self.lengths, **attributes, **counts}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, NDArray[Any]], features: PathFeatures) -> Self:
+        """What `tensors` wrote, in the order of the features, so that sums round as they did."""
+        attributes = {name: tensors[f"attributes.{name}"] for name in features.user_codes}
+        counts = {name: tensors[f"counts.{name}"] for name in features.catalogue.attributes}
+        return cls(tensors["bias"], tensors["lengths"], attributes, counts)
 
 
 class PathWeights(NamedTuple):
@@ -105,49 +119,46 @@ class PathWeights(NamedTuple):
     direct_users: UserWeights | None
     direct_layers: LayerWeights
 
+    def served(self) -> dict[str, NDArray[Any]]:
+        """Arrays of all that a request reads, from which `of_served` makes weights; no similarities."""
+        found = {f"trigger.users.{name}": table for name, table in self.trigger_users.tensors().items()}
+        found["trigger.items"] = self.trigger_items
+        found |= {f"trigger.behaviours.{name}": table for name, table in self.trigger_behaviours.items()}
+        found |= _named("trigger.layers.", self.trigger_layers)
+        if self.direct_items is not None and self.direct_users is not None:
+            found |= {f"direct.users.{name}": table for name, table in self.direct_users.tensors().items()}
+            found["direct.items"] = self.direct_items
+            found |= _named("direct.layers.", self.direct_layers)
+        return found
 
-@torch.inference_mode()
-def exported(network: PathNetwork, features: PathFeatures) -> PathWeights:
-    """The arrays of a network in evaluation mode."""
-    network.eval()
-    trigger, similarity, direct = network.trigger, network.similarity, network.direct
-    items = network.items()
-    tables = network.behaviours.tables()
-    parts = trigger.behaviour.weight.split([table.embedding_dim for table in tables.values()], 1)
-    behaviours = {name: _array(tables[name].weight @ part.T) for name, part in zip(tables, parts, strict=True)}
-    linears = [] if direct is None else [layer for layer in direct.user.layers if isinstance(layer, nn.Linear)]
-    return PathWeights(
-        leak=network.config.leak,
-        trigger_users=_user_weights(network.users, trigger.user, features),
-        trigger_items=_array(trigger.item(items)),
-        trigger_behaviours=behaviours,
-        trigger_layers=_layers(trigger.layers.linears),
-        similarity_triggers=_array(similarity.trigger(items)),
-        similarity_targets=_array(similarity.target(items)),
-        similarity_levels=tuple(_array(table) for table in similarity.tables()),
-        similarity_layers=_layers(similarity.layers.linears),
-        direct_items=None if direct is None else _array(direct.item(direct.items())),
-        direct_users=None if direct is None else _user_weights(direct.users, linears[0], features),
-        direct_layers=_layers(linears[1:]),
-    )
-
-
-def _user_weights(field: UserField, first: nn.Linear, features: PathFeatures) -> UserWeights:
-    width = field.lengths.embedding_dim
-    parts = list(first.weight.split(width, 1))
-    attributes, counts = {}, {}
-    for at, name in enumerate(features.user_codes):
-        values = field.attributes[at](getattr(field, f"users_{at}"))
-        attributes[name] = _array(values @ parts[1 + at].T)
-    for at, name in enumerate(features.catalogue.attributes):
-        table = field.counts[at] @ parts[1 + len(attributes) + at].T
-        counts[name] = _array(table.view(COUNT_LEVELS, -1, table.shape[1]))
-    return UserWeights(_array(first.bias), _array(field.lengths.weight @ parts[0].T), attributes, counts)
+    @classmethod
+    def of_served(cls, tensors: Mapping[str, NDArray[Any]], features: PathFeatures, leak: float) -> Self:
+        """What `served` wrote; there are no similarities, which the index holds."""
+        none = np.zeros((0, 0), np.float32)
+        behaviours = below(tensors, "trigger.behaviours.")
+        users = below(tensors, "direct.users.")
+        return cls(
+            leak=leak,
+            trigger_users=UserWeights.restore(below(tensors, "trigger.users."), features),
+            trigger_items=tensors["trigger.items"],
+            trigger_behaviours={name: behaviours[name] for name in BEHAVIOURS if name in behaviours},
+            trigger_layers=_layers(below(tensors, "trigger.layers.")),
+            similarity_triggers=none,
+            similarity_targets=none,
+            similarity_levels=(),
+            similarity_layers=(),
+            direct_items=tensors.get("direct.items"),
+            direct_users=UserWeights.restore(users, features) if users else None,
+            direct_layers=_layers(below(tensors, "direct.layers.")),
+        )
 
 
-def _layers(linears: Any) -> LayerWeights:
-    return tuple((_array(linear.weight.T), _array(linear.bias)) for linear in linears)
+def _named(prefix: str, layers: LayerWeights) -> dict[str, NDArray[Any]]:
+    found = {}
+    for at, (weight, bias) in enumerate(layers):
+        found |= {f"{prefix}{at}.weight": weight, f"{prefix}{at}.bias": bias}
+    return found
 
 
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+def _layers(tensors: Mapping[str, NDArray[Any]]) -> LayerWeights:
+    return tuple((tensors[f"{at}.weight"], tensors[f"{at}.bias"]) for at in range(len(tensors) // 2))
