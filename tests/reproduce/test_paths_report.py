@@ -308,3 +308,30 @@ def test_a_ratio_needs_both_figures() -> None:
     assert [cell.text for cell in compared(0.5, [0.4, 0.6])] == ["0.5000", "0.5000 ± 0.1414", "1.00"]
     assert [cell.text for cell in compared(None, [0.4])] == ["-", "0.4000", "-"]
     assert [cell.text for cell in compared(0.5, [])] == ["0.5000", "not run", ""]
+
+
+def test_the_verb_lists_jobs_and_makes_the_report_of_what_there_is(
+    jobs: list[Job], documents: Documents, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from headwater.cli.app import app
+
+    (tmp_path / "recipes").mkdir()
+    channels = "".join(f'[[channels]]\nkind = "{chosen.kind}"\n' for chosen in CHANNELS)
+    (tmp_path / "recipes" / "ml-1m.toml").write_text(f'dataset = "marketplace"\n{channels}', encoding="utf-8")
+    words = ["reproduce", "paths", "--results", str(documents.folder), "--recipes", str(tmp_path / "recipes")]
+    words += ["--home", str(tmp_path / "home"), "--seeds", "2"]
+    listed = CliRunner().invoke(app, [*words, "--list"])
+    states = dict(line.split(maxsplit=2)[:2] for line in listed.stdout.splitlines() if line.startswith(" ml-1m/"))
+    assert states["ml-1m/bst/1"] == states["ml-1m/popular"] == "done"
+    assert states["ml-1m/paths/1"] == states["ml-1m/paths-bce/0"] == "not"
+    made = CliRunner().invoke(app, [*words, "--no-run"])
+    assert made.exit_code == 0
+    assert "0.6200 ± 0.0283" in made.stdout
+    assert (tmp_path / "home" / "reports" / "reproduce-paths" / INDEX).is_file()
+    lacking = CliRunner().invoke(app, words)
+    assert lacking.exit_code == 0, "who has not asked for this data set need not have it"
+    assert "ml-1m/popular: not run: there is no data set" in lacking.stdout
+    asked = CliRunner().invoke(app, [*words, "--only", "ml-1m/popular"])
+    assert asked.exit_code == 1
