@@ -111,6 +111,18 @@ def test_the_config_hash_is_of_the_channel_and_the_protocol_alone(recipe: Recipe
     assert config_hash(deeper, itemcf) != config_hash(alone, itemcf)
 
 
+def test_a_setting_added_later_leaves_the_config_hash_as_it_was_until_it_is_used(recipe: Recipe) -> None:
+    class Grown(ItemCFConfig):
+        novelty: float = 0.0
+
+    _, itemcf = recipe.channels
+    grown = Grown.model_validate(itemcf.model_dump())
+    assert config_hash(recipe, grown) == config_hash(recipe, itemcf)
+    assert config_hash(recipe, grown.model_copy(update={"novelty": 0.5})) != config_hash(recipe, itemcf)
+    same_settings = [PopularConfig(name="first"), ItemCFConfig(name="first"), ItemCFConfig(name="second")]
+    assert len({config_hash(recipe, channel) for channel in same_settings}) == 3
+
+
 def test_the_config_hash_leaves_the_seed_apart(recipe: Recipe, learned: SASRecConfig) -> None:
     for chosen in (learned, MFConfig()):
         other = with_seed(chosen, 7)

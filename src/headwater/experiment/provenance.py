@@ -22,15 +22,17 @@ C = TypeVar("C", bound=ChannelSettings)
 
 
 def config_hash(recipe: Recipe, channel: ChannelSettings) -> str:
-    """The first 12 digits of the sha256 of all that decides a row's figures but data and seed.
+    """The first 12 digits of the sha256 of all that decides a row's figures but data, seed and code.
 
-    That is the channel's settings, defaults included, how the data are cut, and what is measured. The other
+    That is the channel's settings, how the data are cut, and what is measured, each as far as it is not the default:
+    a setting that is added later, with a default that changes nothing, leaves old rows what they were. The other
     channels of the recipe, its formatting, and whether channels are fitted again as well, do not matter.
     """
+    own = with_seed(channel, 0).model_dump(mode="json", exclude_defaults=True)
     plain = {
-        "channel": with_seed(channel, 0).model_dump(mode="json"),
-        "split": recipe.split.model_dump(mode="json"),
-        "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"refit"}),
+        "channel": {"kind": channel.kind, "name": channel.name, **own},
+        "split": recipe.split.model_dump(mode="json", exclude_defaults=True),
+        "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"refit"}, exclude_defaults=True),
     }
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
