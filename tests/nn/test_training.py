@@ -46,6 +46,9 @@ class Numbers:
     def __init__(self, bad: tuple[int, int] | None = None, stop: tuple[int, int] | None = None) -> None:
         self.bad, self.stop = bad, stop
 
+    def steps_of(self, epoch: int) -> int:
+        return self.steps
+
     def batch(self, epoch: int, step: int, *, process: int = 0, n_processes: int = 1) -> "Numbered":
         if (epoch, step) == self.stop:
             raise KeyboardInterrupt

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 class Batches(Protocol):
     """Training data as the loop sees it."""
 
-    @property
-    def steps(self) -> int:
-        """Batches of one epoch."""
+    def steps_of(self, epoch: int) -> int:
+        """Batches of an epoch, from 0; at least one."""
         ...
 
     def batch(self, epoch: int, step: int, *, process: int = 0, n_processes: int = 1) -> Batch:
@@ -121,6 +120,10 @@ class _SequenceBatches:
             )
         self.steps = -(-len(self._rows) // batch_size)
         self._order: tuple[int, NDArray[np.int64]] = (-1, self._rows)
+
+    def steps_of(self, epoch: int) -> int:
+        """See `Batches`; the same in every epoch."""
+        return self.steps
 
     def _users(self, epoch: int, step: int, n_processes: int) -> NDArray[np.int64]:
         if self._order[0] != epoch:

@@ -29,11 +29,14 @@ class Identity:
         Fingerprint of the items.
     data : str
         Checksum of the training data.
+    grown_from : tuple of str
+        Checksums that the same data had before more was added behind: checkpoints of these go on, too.
     """
 
     config: str
     vocabulary: str
     data: str
+    grown_from: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -81,7 +84,7 @@ def save_checkpoint(folder: Path, identity: Identity, progress: Progress, tensor
     _write(folder / name, raw)
     document = {
         "format": FORMAT,
-        "identity": asdict(identity),
+        "identity": {name: getattr(identity, name) for name in ("config", "vocabulary", "data")},
         "progress": asdict(progress),
         "tensors": name,
         "checksum": xxhash.xxh3_128_hexdigest(raw),
@@ -104,8 +107,41 @@ def load_checkpoint(folder: Path, identity: Identity) -> tuple[Progress, dict[st
     LineageError
         It belongs to another vocabulary.
     """
-    from safetensors.torch import load
+    document = _document(folder)
+    if document is None:
+        return None
+    path = folder / STATE
+    found = Identity(**document["identity"])
+    _require_vocabulary(path, found.vocabulary, identity.vocabulary)
+    for what, known in (("config", {identity.config}), ("data", {identity.data, *identity.grown_from})):
+        if getattr(found, what) not in known:
+            raise ConfigError(
+                f"the checkpoint {path} belongs to other {'settings' if what == 'config' else 'training data'} "
+                f"({getattr(found, what)}, here {getattr(identity, what)}); give them back, or another folder"
+            )
+    values = document["progress"]
+    values["curve"] = [tuple(point) for point in values["curve"]]
+    return Progress(**values), _tensors(folder, document)
 
+
+def load_parameters(folder: Path, vocabulary: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of any settings and data, for a model that has grown out of its model.
+
+    Raises
+    ------
+    ArtefactError
+        There is no checkpoint, or it is truncated or altered.
+    LineageError
+        It belongs to another vocabulary.
+    """
+    document = _document(folder)
+    if document is None:
+        raise ArtefactError(f"{folder} holds no checkpoint to inherit from; give the folder of a training with one")
+    _require_vocabulary(folder / STATE, document["identity"]["vocabulary"], vocabulary)
+    return _tensors(folder, document)
+
+
+def _document(folder: Path) -> dict[str, Any] | None:
     path = folder / STATE
     try:
         document: dict[str, Any] = json.loads(path.read_bytes())
@@ -115,25 +151,25 @@ def load_checkpoint(folder: Path, identity: Identity) -> tuple[Progress, dict[st
         raise ArtefactError(f"{path} is truncated or altered ({error}); delete the folder and train again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ArtefactError(f"{path} is not a checkpoint of format {FORMAT}; delete the folder and train again")
-    found = Identity(**document["identity"])
-    if found.vocabulary != identity.vocabulary:
+    return document
+
+
+def _require_vocabulary(path: Path, found: str, here: str) -> None:
+    if found != here:
         raise LineageError(
-            f"the checkpoint {path} belongs to another vocabulary ({found.vocabulary}) than this one "
-            f"({identity.vocabulary}): its rows mean other items. Give another checkpoint folder."
+            f"the checkpoint {path} belongs to another vocabulary ({found}) than this one "
+            f"({here}): its rows mean other items. Give another checkpoint folder."
         )
-    for what in ("config", "data"):
-        if getattr(found, what) != getattr(identity, what):
-            raise ConfigError(
-                f"the checkpoint {path} belongs to other {'settings' if what == 'config' else 'training data'} "
-                f"({getattr(found, what)}, here {getattr(identity, what)}); give them back, or another folder"
-            )
-    tensors = folder / document["tensors"]
-    raw = tensors.read_bytes() if tensors.is_file() else b""
+
+
+def _tensors(folder: Path, document: dict[str, Any]) -> dict[str, Tensor]:
+    from safetensors.torch import load
+
+    path = folder / document["tensors"]
+    raw = path.read_bytes() if path.is_file() else b""
     if xxhash.xxh3_128_hexdigest(raw) != document["checksum"]:
-        raise ArtefactError(f"{tensors} is missing, truncated or altered; delete the folder and train again")
-    values = document["progress"]
-    values["curve"] = [tuple(point) for point in values["curve"]]
-    return Progress(**values), load(raw)
+        raise ArtefactError(f"{path} is missing, truncated or altered; delete the folder and train again")
+    return load(raw)
 
 
 def _write(path: Path, raw: bytes) -> None:

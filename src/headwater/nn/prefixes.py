@@ -104,6 +104,10 @@ class PrefixBatches:
         self._epoch = -1
         self._rows = self._ends = np.zeros(0, np.int64)
 
+    def steps_of(self, epoch: int) -> int:
+        """See `Batches`; the same in every epoch."""
+        return self.steps
+
     def batch(self, epoch: int, step: int, *, process: int = 0, n_processes: int = 1) -> PrefixBatch:
         """Batch `step` of `epoch`; see `Batches`."""
         if self._epoch != epoch:

@@ -20,6 +20,7 @@ from headwater.errors import ConfigError, TrainingDiverged
 from headwater.nn.averages import Averages
 from headwater.nn.batches import Batches, step_seed
 from headwater.nn.checkpoint import Identity, Progress, load_checkpoint, save_checkpoint
+from headwater.nn.inheritance import inherit, restore_moments
 from headwater.nn.progress import Display
 from headwater.nn.settings import TrainingConfig
 
@@ -57,6 +58,8 @@ class TrainingReport:
         Of this run's steps alone, over all processes.
     peak_memory : int or None
         Most bytes that tensors took on the GPU.
+    new_parameters : tuple of str
+        Of a model that inherited: names of what the smaller one did not have.
     """
 
     epochs: int
@@ -67,6 +70,7 @@ class TrainingReport:
     positives_per_second: float
     passes_per_second: float
     peak_memory: int | None
+    new_parameters: tuple[str, ...] = ()
 
 
 def train(
@@ -77,8 +81,10 @@ def train(
     identity: Identity,
     *,
     validate: Callable[[], float] | None = None,
+    before_epoch: Callable[[int], None] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    inherited: Path | None = None,
     console: Console | None = None,
 ) -> TrainingReport:
     """Train `model` in place; it ends with the weights of the best validation, or the last ones without any.
@@ -91,11 +97,16 @@ def train(
     validate : callable, optional
         Returns the figure to be maximised; called in evaluation mode, in process 0. Without it training runs all
         epochs.
+    before_epoch : callable, optional
+        Told the number of each epoch before its first step, in evaluation mode, in process 0. A resumed run that
+        was stopped there tells it again.
     checkpoint : Path, optional
         Folder for checkpoints.
     resume : bool
         Go on from the checkpoint there; begin anew where there is none. A resumed run ends with the same bits as
         one that was never stopped.
+    inherited : Path, optional
+        Folder of a checkpoint of a smaller model that a new training begins from; see `headwater.nn.inheritance`.
 
     Raises
     ------
@@ -106,8 +117,8 @@ def train(
     LineageError, ArtefactError
         See `load_checkpoint`.
     """
-    return _Training(fabric, model, batches, config, identity, validate, checkpoint).run(
-        resume=resume, console=console or Console(stderr=True)
+    return _Training(fabric, model, batches, config, identity, validate, before_epoch, checkpoint).run(
+        resume=resume, inherited=inherited, console=console or Console(stderr=True)
     )
 
 
@@ -122,6 +133,7 @@ class _Training:
         config: TrainingConfig,
         identity: Identity,
         validate: Callable[[], float] | None,
+        before_epoch: Callable[[int], None] | None,
         checkpoint: Path | None,
     ) -> None:
         self.fabric = fabric
@@ -130,6 +142,9 @@ class _Training:
         self.config = config
         self.identity = identity
         self.validate = validate
+        self.before_epoch = before_epoch
+        self.total_steps = sum(batches.steps_of(epoch) for epoch in range(config.epochs))
+        self.new_parameters: tuple[str, ...] = ()
         self.checkpoint = checkpoint
         self.at = Progress()
         self.best: dict[str, Tensor] = {}
@@ -145,19 +160,23 @@ class _Training:
             fused=True,
         )
 
-    def run(self, *, resume: bool, console: Console) -> TrainingReport:
-        if resume and self.checkpoint is not None:
-            self._restore(self.checkpoint)
+    def run(self, *, resume: bool, inherited: Path | None, console: Console) -> TrainingReport:
+        is_resumed = resume and self.checkpoint is not None and self._restore(self.checkpoint)
+        if inherited is not None and not is_resumed:
+            self.new_parameters = inherit(inherited, self.identity.vocabulary, self.model, self.adam)
+            self.averages = Averages(self.parameters, self.config.averaging)
         if self.fabric.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.fabric.device)
         call = self.fabric.setup_module(self.model)
         optimizer = self.fabric.setup_optimizers(self.adam)
         started = saved = time.monotonic()
         before = self.at.seconds
-        with Display(self.config.epochs * self.batches.steps, console) as display:
+        with Display(self.total_steps, console) as display:
             while not self._is_finished():
+                if self.at.step == 0:
+                    self._begin_epoch()
                 self._steps(call, optimizer)
-                if self.at.step == self.batches.steps:
+                if self.at.step == self.batches.steps_of(self.at.epoch):
                     self._end_epoch()
                 now = time.monotonic()
                 self.at.seconds = before + now - started
@@ -182,7 +201,7 @@ class _Training:
         """Take steps until the next check or the end of the epoch, then read their losses."""
         fabric, config, at = self.fabric, self.config, self.at
         begin = time.monotonic()
-        count = min(STEPS_BETWEEN_CHECKS, self.batches.steps - at.step)
+        count = min(STEPS_BETWEEN_CHECKS, self.batches.steps_of(at.epoch) - at.step)
         losses = torch.zeros(count, device=fabric.device)
         self.model.train()
         for done in range(count):
@@ -217,11 +236,20 @@ class _Training:
         at.n_steps += count
         self.step_seconds += time.monotonic() - begin
 
+    def _begin_epoch(self) -> None:
+        if self.before_epoch is not None:
+            self.averages.swap()
+            self.model.eval()
+            if self.fabric.global_rank == 0:
+                self.before_epoch(self.at.epoch)
+            self.fabric.barrier()
+            self.averages.swap()
+
     def _end_epoch(self) -> None:
         at = self.at
         is_due = self.validate is not None and (at.epoch + 1) % self.config.validate_every == 0
         value = self._validate(at.epoch) if is_due else None
-        at.curve.append((at.epoch, at.loss_sum / self.batches.steps, value))
+        at.curve.append((at.epoch, at.loss_sum / self.batches.steps_of(at.epoch), value))
         at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
 
     @torch.no_grad()
@@ -262,7 +290,7 @@ class _Training:
         if step < config.warmup_steps:
             return rate * (step + 1) / config.warmup_steps
         if config.schedule == "cosine":
-            total = max(config.epochs * self.batches.steps - config.warmup_steps, 1)
+            total = max(self.total_steps - config.warmup_steps, 1)
             rate *= 0.5 * (1 + math.cos(math.pi * (step - config.warmup_steps) / total))
         return rate
 
@@ -277,10 +305,11 @@ class _Training:
             tensors |= {f"adam.{moment}.{name}": value for moment, value in moments.items()}
         save_checkpoint(self.checkpoint, self.identity, self.at, tensors)
 
-    def _restore(self, checkpoint: Path) -> None:
+    def _restore(self, checkpoint: Path) -> bool:
+        """Go on from the checkpoint there; whether there is one."""
         found = load_checkpoint(checkpoint, self.identity)
         if found is None:
-            return
+            return False
         self.at, tensors = found
         device = self.fabric.device
         of: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
@@ -288,12 +317,11 @@ class _Training:
             part, _, rest = name.partition(".")
             if part in of:
                 of[part][rest] = tensor.to(device)
-            else:
-                moment, _, parameter = rest.partition(".")
-                self.adam.state[self.parameters[parameter]][moment] = tensor.to(device)
+        restore_moments(self.adam, self.parameters, tensors)
         self.model.load_state_dict(of["model"])
         self.best = of["best"]
         self.averages.restore(of["average"])
+        return True
 
     def _show(self, display: Display) -> None:
         at = self.at
@@ -320,4 +348,5 @@ class _Training:
             positives_per_second=self.n_positives / seconds,
             passes_per_second=self.n_passes / seconds,
             peak_memory=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            new_parameters=self.new_parameters,
         )

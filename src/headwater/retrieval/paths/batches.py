@@ -144,6 +144,10 @@ class PathBatches:
             self._rows, self._ends = self._rows[by_fold], self._ends[by_fold]
             self._order = np.random.default_rng([self._seed, epoch, 1]).permutation(self.steps)
 
+    def steps_of(self, epoch: int) -> int:
+        """See `Batches`; the same in every epoch."""
+        return self.steps
+
     def batch(self, epoch: int, step: int, *, process: int = 0, n_processes: int = 1) -> PathBatch:
         """Batch `step` of `epoch`; see `Batches`."""
         if self._epoch != epoch:
