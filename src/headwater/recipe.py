@@ -11,7 +11,9 @@ from pydantic import Field, SerializeAsAny
 from headwater.config import Settings, parse, read_toml
 from headwater.data import Dataset, Split, global_time, leave_one_out
 from headwater.errors import ConfigError
+from headwater.ranking import ranker_class
 from headwater.ranking.affinity import AffinityConfig
+from headwater.ranking.config import RankerSettings
 from headwater.retrieval import CHANNELS, channel_class
 from headwater.retrieval.base import ChannelSettings
 
@@ -79,8 +81,8 @@ class Recipe(Settings):
     """How the data are cut for evaluation."""
     channels: tuple[SerializeAsAny[ChannelSettings], ...]
     """Trained channels, each with its `kind` and settings."""
-    ranker: AffinityConfig = AffinityConfig()
-    """What orders the candidates of all channels."""
+    ranker: SerializeAsAny[RankerSettings] = AffinityConfig()
+    """What orders the candidates of all channels: its `kind` and settings."""
     merge: MergeRecipe = MergeRecipe()
     """How the service merges channels."""
     evaluate: EvaluateRecipe = EvaluateRecipe()
@@ -146,6 +148,8 @@ def load_recipe(path: Path) -> Recipe:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{path}: two channels are named {twice[0]!r}; give one of them another `name`")
+    if "ranker" in values:
+        values["ranker"] = _ranker(values["ranker"], f"{path}: ranker")
     recipe = parse(Recipe, values | {"channels": channels}, str(path))
     nearline = recipe.merge.nearline
     if "nearline" not in nearline and "nearline" in recipe.merge.weights:
@@ -186,6 +190,16 @@ def _channel(entry: dict[str, Any], where: str) -> ChannelSettings:
         raise ConfigError(f"{where}: needs a `kind`: one of {', '.join(CHANNELS)}")
     try:
         config_class = channel_class(entry["kind"]).config_class
+    except ConfigError as error:
+        raise ConfigError(f"{where}.kind: {error}") from error
+    return parse(config_class, entry, where)
+
+
+def _ranker(entry: Any, where: str) -> RankerSettings:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where} must be a table: [ranker]")
+    try:
+        config_class = ranker_class(entry.get("kind", "affinity")).config_class
     except ConfigError as error:
         raise ConfigError(f"{where}.kind: {error}") from error
     return parse(config_class, entry, where)

@@ -9,6 +9,7 @@ from headwater.data import Dataset
 from headwater.errors import ConfigError, SchemaError
 from headwater.experiment.measure import Say, evaluate_recipe, fit_channel, for_more_data
 from headwater.home import Home
+from headwater.ranking.config import SERVICE_CONTEXT
 from headwater.recipe import Recipe
 from headwater.retrieval.base import Channel
 
@@ -71,13 +72,13 @@ def promote_fitted(
         A channel cannot be saved.
     """
     from headwater import release as releases
-    from headwater.ranking.affinity import AffinityRanker
+    from headwater.ranking import ranker_class
     from headwater.release import Merge
 
     require_own_home(histories, home)
     require_servable(recipe)
     say(f"fitting the ranker {recipe.ranker.name}")
-    ranker = AffinityRanker(recipe.ranker).fit(learned_from)
+    ranker = ranker_class(recipe.ranker.kind)(recipe.ranker).fit(learned_from)
     say("building the release")
     names = [*(chosen.name for chosen in recipe.channels), *recipe.merge.nearline]
     release = releases.build(
@@ -95,7 +96,8 @@ def promote_fitted(
 
 
 def require_servable(recipe: Recipe) -> None:
-    """Raise `ConfigError` where a channel reads ratings: the profiles of a service keep none, and would not say so."""
+    """Raise `ConfigError` where a channel reads ratings, which the profiles of a service do not keep, or the ranker
+    reads what no request says: neither would be noticed when it serves."""
     for channel in recipe.channels:
         inputs = getattr(channel, "inputs", None)
         if getattr(inputs, "ratings", False):
@@ -103,6 +105,12 @@ def require_servable(recipe: Recipe) -> None:
                 f"{channel.name} reads ratings, which a service's profiles do not keep: it would answer worse than it "
                 "was measured; set inputs.ratings = false for a release (headwater evaluate takes it as it is)"
             )
+    strange = set(getattr(recipe.ranker, "context", ())) - set(SERVICE_CONTEXT)
+    if strange:
+        raise ConfigError(
+            f"{recipe.ranker.name} reads {min(strange)!r}, which no request says; "
+            f"its context may hold {', '.join(SERVICE_CONTEXT)}"
+        )
 
 
 def require_own_home(dataset: Dataset, home: Home) -> None:

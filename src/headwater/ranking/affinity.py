@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from headwater.config import Settings
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
+from headwater.ranking.config import RankerSettings
 from headwater.retrieval.artefact import load_artefact, save_artefact
 from headwater.retrieval.base import Candidates
 from headwater.retrieval.classic.itemcf import ItemCF, ItemCFConfig
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class AffinityConfig(Settings):
+class AffinityConfig(RankerSettings):
     """Settings of `AffinityRanker`."""
 
     kind: Literal["affinity"] = "affinity"
@@ -52,6 +52,7 @@ class AffinityRanker:
     """
 
     kind: ClassVar[str] = "affinity"
+    config_class: ClassVar[type[AffinityConfig]] = AffinityConfig
 
     def __init__(self, config: AffinityConfig | None = None, similarity: ItemCF | None = None) -> None:
         config = config or AffinityConfig()

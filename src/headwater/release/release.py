@@ -20,7 +20,7 @@ from headwater.data.dataset import Dataset
 from headwater.data.folder import file_checksum, sync, sync_tree
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ReleaseError
-from headwater.ranking.affinity import AffinityRanker
+from headwater.ranking import ranker_class
 from headwater.ranking.base import Ranker
 from headwater.release.manifest import FORMAT, Manifest, Merge, Part, Window, checksum
 from headwater.retrieval import channel_class
@@ -70,7 +70,7 @@ def build(
     *,
     dataset: Dataset,
     channels: Sequence[Channel],
-    ranker: AffinityRanker,
+    ranker: Ranker,
     merge: Merge,
     metrics: Mapping[str, Mapping[str, float]],
     now: float | None = None,
@@ -164,7 +164,7 @@ def load(folder: Path) -> Release:
         categories=categories,
         category_names=category_names,
         channels=channels,
-        ranker=AffinityRanker.load(folder / manifest.ranker.folder, items),
+        ranker=cast("Ranker", ranker_class(manifest.ranker.kind).load(folder / manifest.ranker.folder, items)),
     )
 
 

@@ -1,0 +1,120 @@
+"""Incremental training of rankers: days in time order, one pass, shuffled within the day (section 6.1 of KEEP)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headwater.data.impressions import Impressions
+from headwater.nn.checkpoint import Identity
+from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
+from headwater.nn.training import TrainingReport, config_identity, train
+from headwater.ranking.batches import DayBatches, InputColumns, RankingBatch, day_checksums
+from headwater.ranking.config import NetworkConfig
+from headwater.ranking.features import RankingFeatures
+from headwater.ranking.networks.din import DINNetwork
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ROWS_AT_ONCE = 1 << 12
+"""Impressions that are predicted at a time."""
+
+
+class _Task(nn.Module):
+    """A network with its loss."""
+
+    def __init__(self, network: DINNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: RankingBatch) -> Tensor:
+        """Sum over tasks of the mean cross-entropy of what each is asked of (eq. 1 of KEEP); a task that is asked of
+        nothing adds nothing."""
+        logits = self.network(batch.inputs)
+        losses = [
+            functional.binary_cross_entropy_with_logits(logit, batch.labels[task], reduction="none")
+            .where(batch.is_asked[task], 0.0)
+            .sum()
+            * (batch.n_processes / max(batch.n_samples[task], 1))
+            for task, logit in logits.items()
+        ]
+        return torch.stack(losses).sum()
+
+
+def train_days(
+    network: Callable[[RankingFeatures], DINNetwork],
+    features: RankingFeatures,
+    config: NetworkConfig,
+    impressions: Impressions,
+    *,
+    adopt: Callable[[DINNetwork], None],
+    each_day: Callable[[int], None] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    inherited: Path | None = None,
+) -> TrainingReport:
+    """Train a new network on every day of `impressions`; see `NetworkRanker.fit`, which this is the work of.
+
+    Parameters
+    ----------
+    network : callable
+        Makes it.
+    adopt : callable
+        Is given the network before training begins.
+    each_day : callable, optional
+        Is told each day before it is trained on.
+    """
+    training = config.training
+    device = resolve_device(training.device)
+    with (
+        numerics(device, training.precision, is_deterministic=training.is_deterministic),
+        threads_of(training.threads),
+    ):
+        fabric = open_fabric(training.device, training.precision)
+        torch.manual_seed(training.seed)
+        net = network(features)
+        for task, tower in net.tasks.items():
+            # Of the first day alone: a log that grows, and one that was whole from the start, then begin alike.
+            labels = impressions.labels[task][impressions.samples(task) & (impressions.days == impressions.days[0])]
+            share = (float(labels.sum()) + 1) / (len(labels) + 2)
+            tower.begin_at(math.log(share / (1 - share)))  # type: ignore[operator]
+        if training.is_compiled:
+            net.compile()
+        adopt(net.to(fabric.device))
+        columns = InputColumns(impressions, features, config, fabric.device)
+        batches = DayBatches(impressions, columns, training.batch_size, seed=training.seed, device=fabric.device)
+        *earlier, checksum = day_checksums(impressions)
+        return train(
+            fabric,
+            _Task(net),
+            batches,
+            training.model_copy(update={"epochs": len(batches.days)}),
+            Identity(f"{config.kind}:{config_identity(config)}", features.vocabulary, checksum, tuple(earlier)),
+            before_epoch=None if each_day is None else lambda epoch: each_day(batches.days[epoch]),
+            checkpoint=checkpoint,
+            resume=resume,
+            inherited=inherited,
+        )
+
+
+@torch.inference_mode()
+def predict(
+    network: DINNetwork, features: RankingFeatures, config: NetworkConfig, impressions: Impressions
+) -> dict[str, NDArray[np.float32]]:
+    """(n,) probability of each task for every impression, in its order."""
+    network.eval()
+    columns = InputColumns(impressions, features, config, network.unit.bias.device)
+    found = {task: np.empty(len(impressions), np.float32) for task in features.tasks}
+    for start in range(0, len(impressions), ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(impressions)))
+        for task, logits in network(columns.inputs(rows)).items():
+            found[task][rows] = torch.sigmoid(logits.float()).cpu().numpy()
+    return found
