@@ -117,7 +117,7 @@ def train(
     LineageError, ArtefactError
         See `load_checkpoint`.
     """
-    return _Training(fabric, model, batches, config, identity, validate, before_epoch, checkpoint).run(
+    return _Training(fabric, model, batches, config, identity, validate, checkpoint, before_epoch).run(
         resume=resume, inherited=inherited, console=console or Console(stderr=True)
     )
 
@@ -133,8 +133,8 @@ class _Training:
         config: TrainingConfig,
         identity: Identity,
         validate: Callable[[], float] | None,
-        before_epoch: Callable[[int], None] | None,
         checkpoint: Path | None,
+        before_epoch: Callable[[int], None] | None = None,
     ) -> None:
         self.fabric = fabric
         self.model = model.to(fabric.device)
@@ -160,7 +160,7 @@ class _Training:
             fused=True,
         )
 
-    def run(self, *, resume: bool, inherited: Path | None, console: Console) -> TrainingReport:
+    def run(self, *, resume: bool, console: Console, inherited: Path | None = None) -> TrainingReport:
         is_resumed = resume and self.checkpoint is not None and self._restore(self.checkpoint)
         if inherited is not None and not is_resumed:
             self.new_parameters = inherit(inherited, self.identity.vocabulary, self.model, self.adam)
