@@ -48,7 +48,7 @@ def inherit(folder: Path, vocabulary: str, model: nn.Module, optimizer: torch.op
     tensors = load_parameters(folder, vocabulary)
     state = model.state_dict()
     kept = {name.removeprefix(MODEL): tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
-    for name, tensor in kept.items():
+    for name, tensor in sorted(kept.items()):
         if name not in state:
             raise ConfigError(f"the model of {folder} has {name!r}, and this one has not: a model may only grow")
         if state[name].shape != tensor.shape:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from headwater.ranking.config import NetworkConfig
 from headwater.ranking.features import RankingFeatures
-from headwater.ranking.model import NetworkRanker
+from headwater.ranking.network_ranker import NetworkRanker
 
 if TYPE_CHECKING:
     from headwater.ranking.networks.can import CANNetwork

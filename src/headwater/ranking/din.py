@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from headwater.ranking.config import NetworkConfig
 from headwater.ranking.features import RankingFeatures
-from headwater.ranking.model import NetworkRanker
+from headwater.ranking.network_ranker import NetworkRanker
 
 if TYPE_CHECKING:
     from headwater.ranking.networks.din import DINNetwork

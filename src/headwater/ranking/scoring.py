@@ -218,9 +218,10 @@ def _activate(hidden: NDArray[np.float32], bias: NDArray[np.float32], activation
 
 
 def _dice(hidden: NDArray[np.float32], activation: ActivationWeights) -> NDArray[np.float32]:
+    one = np.float32(1)
     with np.errstate(over="ignore"):  # e^x of a unit far below its mean: its share is 0
-        share = 1 / (1 + np.exp((activation.mean - hidden) * activation.scale))
-    return hidden * (share + (1 - share) * activation.slope)
+        share = one / (one + np.exp((activation.mean - hidden) * activation.scale))
+    return (hidden * (share + (one - share) * activation.slope)).astype(np.float32, copy=False)
 
 
 def _product(hidden: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
