@@ -1,5 +1,7 @@
-"""How good a list is: ranking metrics, diversity, and the protocols that they are measured under."""
+"""How good a list or a prediction is: ranking metrics, diversity, AUC, calibration, and protocols."""
 
+from headwater.metrics.auc import GroupedAUC, auc, grouped_auc
+from headwater.metrics.calibration import Reliability, logloss, reliability
 from headwater.metrics.diversity import (
     average_popularity,
     catalogue_coverage,
@@ -8,6 +10,7 @@ from headwater.metrics.diversity import (
 )
 from headwater.metrics.gaps import NO_HISTORY, GapBucket, gain_by_gap, hit_rate_by_gap
 from headwater.metrics.incremental import IncrementalRecall, incremental_recall
+from headwater.metrics.prediction import Prediction, measure_by_activity, measure_prediction
 from headwater.metrics.protocols import FullRanking, Protocol, SampledNegatives, nth_outside
 from headwater.metrics.ranking import Hits, hit_rate, ndcg, recall, reciprocal_rank
 
@@ -15,20 +18,29 @@ __all__ = [
     "NO_HISTORY",
     "FullRanking",
     "GapBucket",
+    "GroupedAUC",
     "Hits",
     "IncrementalRecall",
+    "Prediction",
     "Protocol",
+    "Reliability",
     "SampledNegatives",
+    "auc",
     "average_popularity",
     "catalogue_coverage",
     "category_coverage",
     "gain_by_gap",
+    "grouped_auc",
     "hit_rate",
     "hit_rate_by_gap",
     "incremental_recall",
+    "logloss",
+    "measure_by_activity",
+    "measure_prediction",
     "ndcg",
     "nth_outside",
     "popularity_ratio",
     "recall",
     "reciprocal_rank",
+    "reliability",
 ]

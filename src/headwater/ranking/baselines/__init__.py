@@ -1,0 +1,1 @@
+"""What networks are measured against: logistic regression and boosted trees over the same inputs."""
