@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODELS = {
+    "can": "headwater.ranking.can:CAN",
+    "din": "headwater.ranking.din:DIN",
     "lightgbm": "headwater.ranking.baselines.lightgbm:LightGBM",
     "logistic": "headwater.ranking.baselines.logistic:Logistic",
 }

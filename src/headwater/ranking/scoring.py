@@ -163,12 +163,15 @@ class Scorer:
         found = []
         for several in partners:
             for order in range(1, orders + 1):
-                hidden = several**order if order > 1 else several
-                for weight, bias in inner:
-                    hidden = np.matmul(hidden, weight)
-                    hidden += bias[:, None]
-                    np.tanh(hidden, out=hidden)
-                total = np.broadcast_to(hidden, (len(targets), *hidden.shape[-2:])).sum(1)
+                hidden = np.broadcast_to(several[:, None] ** order, (len(several), len(targets), widths[0]))
+                for at, (weight, bias) in enumerate(inner):
+                    if at:
+                        hidden = np.matmul(hidden.transpose(1, 0, 2), weight).transpose(1, 0, 2)
+                    else:  # one product for all targets
+                        beside = weight.transpose(1, 0, 2).reshape(widths[0], -1)
+                        hidden = _product(several**order, beside).reshape(len(several), *bias.shape)
+                    hidden = np.tanh(hidden + bias)
+                total = np.ascontiguousarray(hidden.sum(0))
                 found.append(np.matmul(total[:, None], last_weight)[:, 0] + last_bias * np.float32(len(several)))
         return np.concatenate(found, 1)
 
