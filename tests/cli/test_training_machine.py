@@ -51,3 +51,44 @@ def test_the_shared_table_runs_from_a_packed_file_with_what_that_machine_has(
     plain = json.loads((tmp_path / "results" / "table-small-test.json").read_text(encoding="utf-8"))
     assert [row["channel"] for row in plain["rows"]] == ["popular", "sasrec"]
     assert plain["rows"][1]["training"]["epochs"] >= 1
+
+
+REPRODUCED = """
+dataset = "marketplace"
+min_user_interactions = 12
+[[channels]]
+kind = "popular"
+[[channels]]
+kind = "itemcf"
+[[channels]]
+kind = "bst"
+dimension = 8
+training = { epochs = 2, validate_every = 1, device = "cpu", threads = 1 }
+"""
+
+
+def test_a_papers_jobs_run_there_too_and_are_not_run_again_elsewhere(tmp_path: Path, marketplace: Dataset) -> None:
+    pack(marketplace, tmp_path / "packed" / "marketplace.npz")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "small.toml").write_text(REPRODUCED, encoding="utf-8")
+    words = ["reproduce", "paths", "--recipes", "recipes", "--packed", "packed", "--results", "results", "--seeds", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "small/itemcf: not run: No module named 'numba'" in done.stdout
+    assert done.returncode == 1, "one job could not be run here"
+    plain = json.loads((tmp_path / "results" / "small--bst--0.json").read_text(encoding="utf-8"))
+    assert plain["dataset"]["users"] < 200
+    assert plain["item_to_item"]["sampled"]["n_queries"] == plain["dataset"]["users"]
+    assert (tmp_path / ".headwater" / "reports" / "reproduce-paths" / "index.html").is_file()
+
+    again = subprocess.run(
+        [sys.executable, "-m", "headwater", *words, "--only", "*/bst/*"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "training" not in again.stdout, "what is done is not done again"

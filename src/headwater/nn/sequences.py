@@ -99,11 +99,11 @@ class Histories(NamedTuple):
             ratings = None if ratings is None else ratings[is_known]
         return cls(
             lengths=np.diff(offsets).astype(np.int64),
-            offsets=_to_device(offsets.astype(np.int64), device),
-            items=_to_device(items.astype(np.int32), device),
-            times=_to_device(times.astype(np.int64), device),
-            ratings=None if ratings is None else _to_device(ratings.astype(np.float32), device),
-            request_times=_to_device(queries.request_times.astype(np.int64), device),
+            offsets=to_device(offsets.astype(np.int64), device),
+            items=to_device(items.astype(np.int32), device),
+            times=to_device(times.astype(np.int64), device),
+            ratings=None if ratings is None else to_device(ratings.astype(np.float32), device),
+            request_times=to_device(queries.request_times.astype(np.int64), device),
         )
 
     def windows(
@@ -168,9 +168,9 @@ class Histories(NamedTuple):
         self, rows: NDArray[np.int64], length: int, skip: int | NDArray[np.int64], times: bool
     ) -> tuple[Windows, Tensor]:
         width = int(np.minimum(self.lengths[rows] - skip, length).max(initial=1))
-        row = _to_device(rows, self.device)
+        row = to_device(rows, self.device)
         begin, end = self.offsets[row], self.offsets[row + 1]
-        stop = end - (skip if isinstance(skip, int) else _to_device(skip, self.device))
+        stop = end - (skip if isinstance(skip, int) else to_device(skip, self.device))
         start = torch.maximum(stop - length, begin)
         index = start[:, None] + torch.arange(width, device=self.device)
         is_event = index < stop[:, None]
@@ -214,6 +214,10 @@ def last_outputs(outputs: Tensor, windows: Windows) -> Tensor:
     return outputs[rows, windows.counts - 1]
 
 
-def _to_device(array: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float32], device: torch.device) -> Tensor:
+def to_device(array: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float32], device: torch.device) -> Tensor:
+    """The array on `device`, without waiting for what the device still has to do.
+
+    Training makes the next step's batch while the device works on this one; a copy that waits would end that.
+    """
     # A copy where the array may not be written (a memory map, a caller's view): torch would warn about it.
-    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
+    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device, non_blocking=True)

@@ -64,7 +64,7 @@ def _table_2(found: Found, protocol: Protocol, side: Side) -> Sheet:
     head = [f"{metric} {what}" for metric in ("HR@10", "NDCG@10") for what in ("published", "ours", "ratio")]
     title = f"Table 2, {found.title}, {SIDES[side]}, {_protocol(found, protocol)}"
     notes = provenance(found, protocol)
-    if found.of(OURS) and side == "item_to_item":
+    if side == "item_to_item":
         notes.append("score: the sum of sim(j, i) over the whole history, without weights")
     if protocol == "full" and published:
         notes.append(

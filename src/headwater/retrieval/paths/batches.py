@@ -12,7 +12,7 @@ from headwater.errors import ConfigError
 from headwater.nn.batches import step_seed
 from headwater.nn.negatives import Sampler, distinct
 from headwater.nn.prefixes import PrefixBatches
-from headwater.nn.sequences import Histories, Windows
+from headwater.nn.sequences import Histories, Windows, to_device
 from headwater.retrieval.paths.features import UserFeatures, length_levels
 from headwater.retrieval.paths.levels import PairLevels
 
@@ -171,15 +171,15 @@ class PathBatches:
             is_candidate = torch.cat([torch.ones_like(is_known[:, :1]), ~is_known & (drawn != positives[:, None])], 1)
 
         levels = length_levels(ends)
-        places = torch.from_numpy(levels).to(device)
-        planes = torch.from_numpy(self._folds[rows]).to(device)[:, None, None]
+        places = to_device(levels, device)
+        planes = to_device(self._folds[rows], device)[:, None, None]
         hours = torch.zeros_like(positives)
         if self._has_clock:
-            at = histories.offsets[torch.from_numpy(rows).to(device)] + torch.from_numpy(ends).to(device)
+            at = histories.offsets[to_device(rows, device)] + to_device(ends, device)
             hours = histories.times[at] // 3_600 % 24 + 1
         return PathBatch(
             windows=windows,
-            users=UserFeatures(torch.from_numpy(self._user_rows[rows]).to(device), places),
+            users=UserFeatures(to_device(self._user_rows[rows], device), places),
             targets=targets,
             shared=shared,
             is_candidate=is_candidate,

@@ -317,7 +317,8 @@ class PathNetwork(nn.Module):
             total = self._weights(t, user, batch.windows, batch.targets, batch.levels).total()
         else:
             triggers = self.dropout(self.items.projected(self.similarity.trigger, batch.shared.triggers))
-            own = self._weights(t, user, batch.windows, batch.targets, batch.levels, triggers[batch.shared.at]).total()
+            of_windows = functional.embedding(batch.shared.at, triggers)
+            own = self._weights(t, user, batch.windows, batch.targets, batch.levels, of_windows).total()
             total = torch.cat([own, self._totals(t, user, batch.windows, batch.shared, triggers)], 1)
         if self.bias is not None:
             total = total + functional.softplus(self.bias(batch.places, batch.hours))

@@ -34,7 +34,7 @@ class _SumOfPaths(torch.autograd.Function):
 
 
 def _paths(interests: Tensor, similarities: Tensor, at: Tensor) -> Tensor:
-    return similarities[at].add_(interests[:, :, None])
+    return functional.embedding(at, similarities).add_(interests[:, :, None])
 
 
 def _slices(at: Tensor, similarities: Tensor) -> list[slice]:
