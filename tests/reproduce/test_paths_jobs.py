@@ -16,7 +16,7 @@ from headwater.nn.training import TrainingConfig
 from headwater.recipe import EvaluateRecipe, Recipe
 from headwater.reproduce.jobs import Job, jobs_of
 from headwater.reproduce.paths.found import Run
-from headwater.reproduce.paths.measure import LENGTHS, Forgetful, measure
+from headwater.reproduce.paths.measure import LENGTHS, Forgetful, measure, published_negatives
 from headwater.reproduce.paths.plan import load_plan, with_ablations
 from headwater.reproduce.paths.views import well_known
 from headwater.retrieval import Mask, evaluate
@@ -190,3 +190,21 @@ def test_without_genders_there_is_no_figure_of_them(marketplace: Dataset) -> Non
     views = measure(job_of(plain), marketplace, lambda _: None)["views"]
     assert "gender_interest" not in views
     assert "trigger_weights" in views
+
+
+def test_negatives_that_came_with_the_data_take_the_place_of_drawn_ones(marketplace: Dataset) -> None:
+    split = leave_one_out(marketplace)
+    never = [f"item-{(75 * user + 37 * at) % 150:03d}" for user in range(200) for at in range(9)]
+    listed = [[*never[9 * user : 9 * user + 9], "no such item"] for user in range(200)]
+    attributes = pa.table({"id": marketplace.users.ids, "negatives": listed})
+    data = replace(marketplace, user_attributes=attributes)
+    found = measure(job_of(ItemCFConfig()), data, lambda _: None)
+    assert found["row"]["sampled"]["protocol"] == "9 listed negatives"
+    assert found["item_to_item"]["sampled"]["protocol"] == "9 listed negatives"
+    assert found["row"]["sampled"]["metrics"]["hr@10"] > 0.9, "of ten items all are among the first ten"
+    protocol = published_negatives(data, split)
+    assert protocol is not None
+    assert data.items.decode(protocol.items[:9]) == listed[0][:9]
+    some_lack = replace(data, user_attributes=pa.table({"id": data.users.ids, "negatives": [None, *listed[1:]]}))
+    assert published_negatives(some_lack, split) is None
+    assert published_negatives(marketplace, split) is None
