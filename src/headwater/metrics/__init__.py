@@ -8,7 +8,7 @@ from headwater.metrics.diversity import (
 )
 from headwater.metrics.gaps import NO_HISTORY, GapBucket, gain_by_gap, hit_rate_by_gap
 from headwater.metrics.incremental import IncrementalRecall, incremental_recall
-from headwater.metrics.protocols import FullRanking, Protocol, SampledNegatives, nth_outside
+from headwater.metrics.protocols import FullRanking, ListedNegatives, Protocol, SampledNegatives, nth_outside
 from headwater.metrics.ranking import Hits, hit_rate, ndcg, recall, reciprocal_rank
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "GapBucket",
     "Hits",
     "IncrementalRecall",
+    "ListedNegatives",
     "Protocol",
     "SampledNegatives",
     "average_popularity",
