@@ -191,6 +191,11 @@ def encode(
     return b"".join((head, name, *packed, items.tobytes(), visits.tobytes(), ranks.tobytes()))
 
 
+def head_of(strategy: int, alpha: int, beta: int) -> bytes:
+    """What the bytes of all candidates of one policy begin with."""
+    return _HEAD.pack(_MAGIC, _VERSION, strategy, alpha, beta, 0, 0, 0, 0)[:12]
+
+
 def decode(raw: bytes) -> NearlineCandidates:
     """Read what `encode` wrote.
 

@@ -131,15 +131,19 @@ class LmdbStore:
             pointers: dict[bytes, bytes] = {}
             staged, effective = stage(puts, lambda places: self._stored(txn, places, pointers), now, seals_expiry=True)
             written: list[tuple[bytes, bytes]] = []
-            for place, (value, _) in staged.items():
-                if value is not None:
-                    is_large = len(place) + len(value) > INLINE_BYTES
-                    written.append((place, log.add(place, value) if is_large else value))
-            for place in pointers.keys() & staged.keys():
-                log.lose(pointers[place])
+            gone: list[bytes] = []
             for place, (value, _) in staged.items():
                 if value is None:
-                    txn.delete(place)
+                    gone.append(place)
+                elif len(place) + len(value) > INLINE_BYTES:
+                    written.append((place, log.add(place, value)))
+                else:
+                    written.append((place, value))
+            for place, raw in pointers.items():
+                if place in staged:
+                    log.lose(raw)
+            for place in gone:
+                txn.delete(place)
             with txn.cursor() as cursor:
                 cursor.putmulti(written)
             self._sweep(txn, now, max(_SWEEP_ENTRIES, 2 * len(staged)), log)
@@ -345,4 +349,3 @@ class LmdbStore:
             finally:
                 self._is_resizing = False
                 self._turn.notify_all()
-

@@ -155,8 +155,10 @@ class Writing:
         self._txn = txn
         self._before = _table(txn.get(_TABLE))
         self._segments = dict(self._before)
+        self._head = max(self._segments, default=0)
+        self._end = self._segments[self._head].size if self._head else 0
         self._pending: list[bytes] = []
-        self._pending_bytes = self._written = 0
+        self._added = self._written = 0
 
     def lose(self, raw: bytes | memoryview | None) -> None:
         """What LMDB held is replaced or removed."""
@@ -168,25 +170,25 @@ class Writing:
 
     def add(self, address: bytes, sealed: bytes) -> bytes:
         """Append a value; returns the pointer for LMDB to hold. Raises `ValueLogError`."""
-        size = _RECORD.size + len(address) + len(sealed)
-        head = max(self._segments, default=0)
-        if not head or (self._segments[head].size and self._segments[head].size + size > self._log.segment_bytes):
-            self._write(head)
-            head = self._begin(head + 1)
-        at, living = self._segments[head]
-        self._pending += (_RECORD.pack(len(address), len(sealed)), address, sealed)
-        self._pending_bytes += size
-        self._segments[head] = _Segment(at + size, living + len(sealed))
-        return _MARK + sealed[2:HEADER_BYTES] + _PLACE.pack(head, at + size - len(sealed), len(sealed))
+        n_address, n_sealed = len(address), len(sealed)
+        size = _RECORD.size + n_address + n_sealed
+        if not self._head or (self._end and self._end + size > self._log.segment_bytes):
+            self._write()
+            self._head, self._end = self._begin(self._head + 1), 0
+        self._pending += (_RECORD.pack(n_address, n_sealed), address, sealed)
+        self._end += size
+        self._added += n_sealed
+        return _MARK + sealed[2:HEADER_BYTES] + _PLACE.pack(self._head, self._end - n_sealed, n_sealed)
 
     def finish(self) -> None:
         """Bring all that was added onto the disk, and what is said of the segments into the transaction.
 
         Raises `ValueLogError`.
         """
-        if self._segments:
+        if self._head:
+            self._write()
             self._clean()
-            self._write(max(self._segments))
+            self._write()
         if self._segments != self._before:
             rows = (_ROW.pack(segment, *self._segments[segment]) for segment in sorted(self._segments))
             self._txn.put(_TABLE, seal(b"".join(rows)))
@@ -211,12 +213,12 @@ class Writing:
         return segment
 
     @_says_why
-    def _write(self, segment: int) -> None:
+    def _write(self) -> None:
         if not self._pending:
             return
         data = memoryview(b"".join(self._pending))
-        at = self._segments[segment].size - len(data)
-        file = os.open(self._log.path(segment), os.O_WRONLY)
+        at = self._end - len(data)
+        file = os.open(self._log.path(self._head), os.O_WRONLY)
         try:
             while data:
                 done = os.pwrite(file, data, at)
@@ -224,24 +226,24 @@ class Writing:
             os.fdatasync(file)
         finally:
             os.close(file)
-        self._written += self._pending_bytes
+        self._segments[self._head] = _Segment(self._end, self._segments[self._head].living + self._added)
+        self._written += self._added
+        self._added = 0
         self._pending.clear()
-        self._pending_bytes = 0
 
     # -- space
 
     @_says_why
     def _clean(self) -> None:
         """Copy what counts out of the emptiest segment, where too much of what is kept does not count."""
-        head = max(self._segments)
-        kept = {segment: row for segment, row in self._segments.items() if row.living and segment != head}
+        kept = {segment: row for segment, row in self._segments.items() if row.living and segment != self._head}
         size, living = sum(row.size for row in kept.values()), sum(row.living for row in kept.values())
         if 2 * size <= 3 * living + 4 * self._log.segment_bytes:
             return
         victim, at = self._log.cleaning
         if victim not in kept:
             victim, at = min(kept, key=lambda segment: kept[segment].living / kept[segment].size), 0
-        budget = max(_LEAST_CLEANED, 2 * (self._written + self._pending_bytes))
+        budget = max(_LEAST_CLEANED, 2 * self._written)
         file = os.open(self._log.path(victim), os.O_RDONLY)
         try:
             end = min(at + budget, self._segments[victim].size)
