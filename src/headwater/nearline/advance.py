@@ -3,7 +3,7 @@
 Users' states lie in one array of bytes, the arena, as they are stored (`state`, version 2, without contents), with the
 contents beside them. A visit that is the newest of its queue goes to its front and pushes the oldest out; nothing else
 changes, which is done here on the bytes, for thousands of users in one call. `admit` says whose records are of that
-kind; whatever else may happen to a state is for `operator.take_in` to decide. That both end in the same bytes is tested.
+kind; whatever else may happen to a state is for `operator.take_in` to decide. Tests hold both to the same bytes.
 
 A place in the arena is allocated by size class, of which eight double the size. A user's block is, as int64: the number
 of visits, the bytes of the state, the bytes of the block; for each visit in the order of the state: where its content
@@ -464,7 +464,8 @@ def gather_acts(arena, queues, out):
 
 
 @compiled(
-    "void(u1[::1], i8[:,::1], u1[::1], i8[::1], i8[:,::1], i8[:,::1], i8[:,::1], i8[::1], u1[::1], i8, i8[::1], u1[::1])"
+    "void(u1[::1], i8[:,::1], u1[::1], i8[::1], i8[:,::1], i8[:,::1], i8[:,::1], i8[::1], u1[::1], i8, i8[::1], "
+    "u1[::1])"
 )
 def encode_candidates(arena, queues, name_bytes, name_ends, items, times, ranks, sizes, head, start, ends, out):
     """Write the candidates of each of q changed queues to `out` as `candidates.encode` does.

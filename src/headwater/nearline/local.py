@@ -156,20 +156,19 @@ class Stream:
         ArtefactError
             A state was written by another version of Headwater.
         """
-        return self._guarded(self._step, self._settle)
+        return self._guarded(self._settle)
 
     def run(self, stop: threading.Event, *, poll_seconds: float = 0.02, retry_seconds: float = 1.0) -> None:
         """Take in batches until `stop` is set. A store that is away or full is logged, counted and tried again."""
         while not stop.is_set():
             try:
-                if not self._guarded(self._step, self._settle_unless_more_waits):
+                if not self._guarded(self._settle_unless_more_waits):
                     stop.wait(poll_seconds)
             except (StoreError, OSError) as error:
                 self._failures += 1
                 logger.error("the batch is tried again in %g s: %s", retry_seconds, error)
                 stop.wait(retry_seconds)
-        with suppress(StoreError, OSError):  # what was not written comes again
-            self._guarded(self._settle)
+        self._let_go()
 
     def status(self) -> Status:
         """What was done since the start."""
@@ -188,11 +187,13 @@ class Stream:
 
     # -- a batch
 
-    def _guarded(self, *steps: Callable[[], int | None]) -> int:
-        """Do the steps; returns what the first one does."""
+    def _guarded(self, settle: Callable[[], object]) -> int:
+        """A step, and what is to be waited for after it; returns what the step does."""
         try:
             with _no_collection():
-                return [step() or 0 for step in steps][0]
+                records = self._step()
+                settle()
+                return records
         except BaseException:
             # The states in memory are ahead of the store.
             self._let_go()

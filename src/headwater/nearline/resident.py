@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -268,8 +269,9 @@ class Residents:
         n_queues = advance.advance(
             self._arena.raw, self._arena.free, self._arena.used, blocks, groups, records.times[kept], names,
             records.id_starts[kept], records.id_ends[kept], starts, sizes, hashes.view(np.int64),
-            np.frombuffer(bytearray().join(digest or bytes(8) for digest in digests), np.int64), records.contents, records.ids,
-            name_bytes, name_ends, policy.visits, is_changed, queues, gone, visit_places, visit_hashes, counts,
+            np.frombuffer(bytearray().join(digest or bytes(8) for digest in digests), np.int64), records.contents,
+            records.ids, name_bytes, name_ends, policy.visits, is_changed, queues, gone, visit_places, visit_hashes,
+            counts,
         )  # fmt: skip
         self._arena.blocks[rows] = blocks
         keys = [key_bytes(user) for user in records.users[all_groups[:-1][is_common]].tolist()]
@@ -335,4 +337,4 @@ class Residents:
             )  # fmt: skip
         raw = memoryview(out)
         bounds = [0, *ends.tolist()]
-        return [bytes(raw[start:end]) for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [bytes(raw[start:end]) for start, end in pairwise(bounds)]

@@ -51,10 +51,12 @@ _RECORD = struct.Struct("<HI")
 _ROW = struct.Struct("<IQQ")
 _OPEN_FILES = 128
 _SPARE_SEGMENTS = 4
-_LEAST_CLEANED = 1 << 20
+_LEAST_CLEANED = 1 << 16
+_CLEANED_FOR_EACH = 4
+"""Bytes looked through for each byte written: at least a third of those does not count."""
 
 
-class MovedValue(Exception):  # noqa: N818 - no error: the caller reads again
+class MovedValue(Exception):
     """The value was replaced, and its segment written again, since its pointer was read."""
 
 
@@ -100,6 +102,8 @@ class ValueLog:
         self._files: dict[int, int] = {}
         self.cleaning = (0, 0)
         """The segment that is being emptied, and how far that is."""
+        self.unreadable: set[int] = set()
+        """Segments that could not be gone through to their end."""
 
     def read(self, pointer: bytes | memoryview) -> bytes:
         """The sealed value that a pointer names.
@@ -236,28 +240,38 @@ class Writing:
     @_says_why
     def _clean(self) -> None:
         """Copy what counts out of the emptiest segment, where too much of what is kept does not count."""
-        kept = {segment: row for segment, row in self._segments.items() if row.living and segment != self._head}
+        left_out = {self._head, *self._log.unreadable}
+        kept = {segment: row for segment, row in self._segments.items() if row.living and segment not in left_out}
         size, living = sum(row.size for row in kept.values()), sum(row.living for row in kept.values())
         if 2 * size <= 3 * living + 4 * self._log.segment_bytes:
             return
-        victim, at = self._log.cleaning
-        if victim not in kept:
-            victim, at = min(kept, key=lambda segment: kept[segment].living / kept[segment].size), 0
-        budget = max(_LEAST_CLEANED, 2 * self._written)
-        file = os.open(self._log.path(victim), os.O_RDONLY)
-        try:
-            end = min(at + budget, self._segments[victim].size)
-            while at < end:
-                at += self._move(file, victim, at)
-        finally:
-            os.close(file)
-        self._log.cleaning = victim, at
-        if at >= self._segments[victim].size:
-            self._log.cleaning = 0, 0
+        budget = max(_LEAST_CLEANED, _CLEANED_FOR_EACH * self._written)
+        while budget > 0 and kept:
+            victim, at = self._log.cleaning
+            if victim not in kept:
+                victim, at = min(kept, key=lambda segment: kept[segment].living / kept[segment].size), 0
+            size = kept.pop(victim).size
+            end = min(at + budget, size)
+            budget -= end - at
+            try:
+                file = os.open(self._log.path(victim), os.O_RDONLY)
+            except FileNotFoundError:  # whoever reads its values is told
+                del self._segments[victim]
+                continue
+            try:
+                while at < end:
+                    at += self._move(file, victim, at)
+            except struct.error:  # no record begins here: what follows cannot be told apart, and stays
+                self._log.unreadable.add(victim)
+            finally:
+                os.close(file)
+            self._log.cleaning = (victim, at) if at < size else (0, 0)
 
     def _move(self, file: int, segment: int, at: int) -> int:
         """Copy the record at byte `at` if it counts; returns its length."""
         n_address, n_sealed = _RECORD.unpack(os.pread(file, _RECORD.size, at))
+        if not n_address:
+            raise struct.error
         start = at + _RECORD.size + n_address
         address = os.pread(file, n_address, at + _RECORD.size)
         raw = self._txn.get(address)
