@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.nearline import Policy, RankedItem, UserEvent, Visit, advance, operator
+from headwater.nearline import Policy, RankedItem, UserEvent, Visit, operator, places
 from headwater.nearline.arena import Arena
 from headwater.nearline.columns import RecordColumns
 from headwater.nearline.ranklog import Record
@@ -183,15 +183,15 @@ def test_the_users_seen_longest_ago_are_let_go_first() -> None:
 
 @given(st.integers(1, 1 << 24))
 def test_a_place_is_as_large_as_asked_for_and_not_much_larger(size: int) -> None:
-    place = advance.size_of_place(size)
-    assert size <= place <= max(size + 63, size * 9 // 8 + 64)
-    assert place % 64 == 0
+    given_out = places.size_of_place(size)
+    assert size <= given_out <= max(size + 63, size * 9 // 8 + 64)
+    assert given_out % 64 == 0
 
 
 def test_a_place_given_back_is_given_out_again() -> None:
-    words, free, used = np.zeros(1 << 12, np.int64), np.zeros(advance.CLASSES, np.int64), np.array([64, 0])
-    first = advance.allocate(words, free, used, 100)
-    second = advance.allocate(words, free, used, 100)
-    advance.release(words, free, used, first, 100)
-    assert advance.allocate(words, free, used, 120) == first != second
+    words, free, used = np.zeros(1 << 12, np.int64), np.zeros(places.CLASSES, np.int64), np.array([64, 0])
+    first = places.allocate(words, free, used, 100)
+    second = places.allocate(words, free, used, 100)
+    places.release(words, free, used, first, 100)
+    assert places.allocate(words, free, used, 120) == first != second
     assert used.tolist() == [64 + 2 * 128, 2 * 128]

@@ -1,4 +1,4 @@
-"""Many users' states in one stretch of memory, as bytes that compiled code reads: see `advance`."""
+"""Many users' states in one stretch of memory, as bytes that compiled code reads: see `places`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from headwater.nearline import advance
+from headwater.nearline import places
 from headwater.nearline.state import UserState, decode, encode
 from headwater.nearline.stored import visit_digest
 
@@ -30,7 +30,7 @@ class Arena:
     raw : uint8
         The memory that places are in. It may move when `reserve` is called.
     free, used : int64
-        See `advance.allocate`.
+        See `places.allocate`.
     blocks : int64
         Where each row's block is.
     """
@@ -38,8 +38,8 @@ class Arena:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _FIRST_BYTES, flags=_PRIVATE)
         self.raw: NDArray[np.uint8] = self._viewed()
-        self.free = np.zeros(advance.CLASSES, np.int64)
-        self.used = np.array([advance.FIRST_PLACE, 0], np.int64)
+        self.free = np.zeros(places.CLASSES, np.int64)
+        self.used = np.array([places.FIRST_PLACE, 0], np.int64)
         self.blocks = np.zeros(1_024, np.int64)
         self._seen = np.zeros(1_024, np.int64)
         self._now = 0
@@ -84,11 +84,11 @@ class Arena:
         block = int(self.blocks[self._rows[user]]) >> 3
         words = self.raw.view(np.int64)
         visits, state_bytes = int(words[block]), int(words[block + 1])
-        head = block + advance.BLOCK_WORDS
+        head = block + places.BLOCK_WORDS
         slots: list[list[int]] = (
-            words[head : head + advance.VISIT_WORDS * visits].reshape(-1, advance.VISIT_WORDS).tolist()
+            words[head : head + places.VISIT_WORDS * visits].reshape(-1, places.VISIT_WORDS).tolist()
         )
-        start = 8 * (head + advance.VISIT_WORDS * visits)
+        start = 8 * (head + places.VISIT_WORDS * visits)
         state = decode(self._memory[start : start + state_bytes])
         n = 0
         for scenario in sorted(state.queues):
@@ -103,16 +103,16 @@ class Arena:
         """Replace a user's state, or take the user up."""
         raw = encode(state, with_contents=False)
         visits = list(state.visits())
-        size = 8 * (advance.BLOCK_WORDS + advance.VISIT_WORDS * len(visits)) + len(raw)
-        self.reserve(advance.size_of_place(size) + sum(advance.size_of_place(len(v.content)) for _, v in visits))
+        size = 8 * (places.BLOCK_WORDS + places.VISIT_WORDS * len(visits)) + len(raw)
+        self.reserve(places.size_of_place(size) + sum(places.size_of_place(len(v.content)) for _, v in visits))
         row = self._row(user)
         if self.blocks[row]:
-            advance.release_user(self.raw, self.free, self.used, self.blocks[row])
+            places.release_user(self.raw, self.free, self.used, self.blocks[row])
         words = self.raw.view(np.int64)
-        block = self.blocks[row] = advance.allocate(words, self.free, self.used, size)
+        block = self.blocks[row] = places.allocate(words, self.free, self.used, size)
         numbers = [len(visits), len(raw), size]
         for scenario, visit in visits:
-            place = advance.allocate(words, self.free, self.used, len(visit.content))
+            place = places.allocate(words, self.free, self.used, len(visit.content))
             self._memory[place : place + len(visit.content)] = visit.content
             digest = int.from_bytes(visit_digest(scenario, visit.request_id), "little", signed=True)
             numbers += (place, len(visit.content), digest)
@@ -142,7 +142,7 @@ class Arena:
     def clear(self) -> None:
         """Let go of all."""
         self.free[:] = 0
-        self.used[:] = advance.FIRST_PLACE, 0
+        self.used[:] = places.FIRST_PLACE, 0
         self._rows.clear()
         self._users.clear()
         self._spare.clear()
@@ -172,7 +172,7 @@ class Arena:
 
     def _leave(self, user: int) -> None:
         row = self._rows.pop(user)
-        advance.release_user(self.raw, self.free, self.used, self.blocks[row])
+        places.release_user(self.raw, self.free, self.used, self.blocks[row])
         self.blocks[row] = 0
         self._users[row] = None
         self._spare.append(row)

@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from headwater.data.schema import Behaviour
-from headwater.nearline import advance, kernels, operator
+from headwater.nearline import advance, answers, kernels, operator, places
 from headwater.nearline.arena import Arena
 from headwater.nearline.candidates import head_of
 from headwater.nearline.columns import VISIT, RecordColumns
@@ -22,12 +22,6 @@ from headwater.store.base import Put, Store, key_bytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_QUEUES_AT_ONCE = 64
-"""Queues of one kernel call: what comes of them stays in a core's cache."""
-
-_ENTRY_BYTES = 11
-"""What a stored candidate takes at most."""
-
 
 class _Records(NamedTuple):
     """A batch, ordered by user and time; each array has an entry for each record.
@@ -36,7 +30,7 @@ class _Records(NamedTuple):
     ----------
     users, times, names : int64
         User keys, Unix seconds, rows of `scenarios`.
-    places : (r, 2) int64
+    origins : (r, 2) int64
         Part and row there.
     id_starts, id_ends : int64
         Where each request id is in `ids`.
@@ -50,7 +44,7 @@ class _Records(NamedTuple):
     users: NDArray[np.int64]
     times: NDArray[np.int64]
     names: NDArray[np.int64]
-    places: NDArray[np.int64]
+    origins: NDArray[np.int64]
     id_starts: NDArray[np.int64]
     id_ends: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -165,9 +159,9 @@ class Residents:
             sizes[queued] = at + ends - starts[queued]
             at += int(ends[-1]) if len(ends) else 0
             is_act = (part.behaviours > Behaviour.IMPRESSION).astype(np.int64)
-            places = [np.full(len(part), number), np.arange(len(part))]
+            origins = [np.full(len(part), number), np.arange(len(part))]
             names = np.array([*codes, 0], np.int64)[part.scenarios]
-            columns.append([part.users, part.timestamps, names, starts, sizes, is_act, *places])
+            columns.append([part.users, part.timestamps, names, starts, sizes, is_act, *origins])
             request_ids += part.request_ids
         stacked = [np.concatenate(column) for column in zip(*columns, strict=True)] or [np.zeros(0, np.int64)] * 8
         encoded = list(map(str.encode, request_ids))
@@ -178,7 +172,7 @@ class Residents:
             users=users,
             times=times,
             names=names,
-            places=np.stack([part_of, row_of], axis=1),
+            origins=np.stack([part_of, row_of], axis=1),
             id_starts=np.concatenate([[0], ends])[:-1][order],
             id_ends=ends[order],
             starts=starts,
@@ -220,9 +214,9 @@ class Residents:
             else:
                 states[user] = self._arena.state(user)
                 stored[user] = states[user].copy()
-        places = np.concatenate([records.places[groups[group] : groups[group + 1]] for group in chosen])
+        origins = np.concatenate([records.origins[groups[group] : groups[group + 1]] for group in chosen])
         for number, part in enumerate(parts):
-            rows = np.sort(places[places[:, 0] == number, 1])
+            rows = np.sort(origins[origins[:, 0] == number, 1])
             if len(rows):
                 operator.take_in(states, part.take(rows), policy)
         puts = writes(stored, states, policy)
@@ -293,7 +287,7 @@ class Residents:
         ]
         words = self._arena.raw.view(np.int64)
         heads = words[(blocks >> 3)[:, None] + np.arange(2)]
-        state_starts = blocks + 8 * (advance.BLOCK_WORDS + advance.VISIT_WORDS * heads[:, 0])
+        state_starts = blocks + 8 * (places.BLOCK_WORDS + places.VISIT_WORDS * heads[:, 0])
         arena = memoryview(self._arena.raw)
         for is_new, key, start, length in zip(
             is_changed.tolist(), keys, state_starts.tolist(), heads[:, 1].tolist(), strict=True
@@ -313,28 +307,14 @@ class Residents:
     ) -> list[bytes]:
         strategy = operator.STRATEGIES[policy.strategy]
         head = np.frombuffer(bytearray(head_of(strategy, policy.alpha, policy.beta)), np.uint8)
-        counts, n_acts = queues[:, 4], queues[:, 6]
-        firsts = np.concatenate([[0], np.cumsum(counts)])
-        shape = min(len(queues), _QUEUES_AT_ONCE), policy.k
-        items, times, ranks = np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape, np.int64)
-        room = len(queues) * (64 + _ENTRY_BYTES * policy.k) + int((queues[:, 3] - queues[:, 2]).sum())
-        room += int(np.diff(name_ends, prepend=0)[queues[:, 1]].sum())
+        firsts = np.concatenate([[0], np.cumsum(queues[:, 4])])
+        room = len(queues) * (answers.SPARE_BYTES + answers.ENTRY_BYTES * policy.k)
+        room += int((queues[:, 3] - queues[:, 2]).sum() + np.diff(name_ends, prepend=0)[queues[:, 1]].sum())
         out, ends = np.empty(room, np.uint8), np.zeros(len(queues), np.int64)
-        for at in range(0, len(queues), _QUEUES_AT_ONCE):
-            chunk = queues[at : at + _QUEUES_AT_ONCE]
-            first, last = firsts[at], firsts[at + len(chunk)]
-            acted_offsets = np.concatenate([[0], np.cumsum(n_acts[at : at + len(chunk)])])
-            acted, sizes = np.empty(int(acted_offsets[-1]), np.int64), np.zeros(len(chunk), np.int64)
-            advance.gather_acts(self._arena.raw, chunk, acted)
-            kernels.best(
-                self._arena.raw, visit_places[first:last], visit_hashes[first:last],
-                firsts[at : at + len(chunk) + 1] - first, acted, acted_offsets, strategy, policy.alpha, policy.beta,
-                policy.category_cap, NO_CATEGORY, items[: len(chunk)], times[: len(chunk)], ranks[: len(chunk)], sizes,
-            )  # fmt: skip
-            advance.encode_candidates(
-                self._arena.raw, chunk, name_bytes, name_ends, items, times, ranks, sizes, head,
-                int(ends[at - 1]) if at else 0, ends[at : at + len(chunk)], out,
-            )  # fmt: skip
+        answers.rank_and_encode(
+            self._arena.raw, queues, firsts, visit_places, visit_hashes, name_bytes, name_ends, strategy, policy.alpha,
+            policy.beta, policy.category_cap, NO_CATEGORY, policy.k, head, ends, out,
+        )  # fmt: skip
         raw = memoryview(out)
         bounds = [0, *ends.tolist()]
         return [bytes(raw[start:end]) for start, end in pairwise(bounds)]
