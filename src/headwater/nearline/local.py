@@ -168,7 +168,10 @@ class Stream:
                 self._failures += 1
                 logger.error("the batch is tried again in %g s: %s", retry_seconds, error)
                 stop.wait(retry_seconds)
-        self._let_go()
+        try:
+            self._settle()
+        except (StoreError, OSError):  # what was not written comes again
+            self._let_go()
 
     def status(self) -> Status:
         """What was done since the start."""
