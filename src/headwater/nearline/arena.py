@@ -124,7 +124,8 @@ class Arena:
         if self.size <= n_bytes:
             return
         rows = np.fromiter(self._rows.values(), np.int64, len(self._rows))
-        for row in rows[np.argsort(self._seen[rows], kind="stable")].tolist():
+        oldest: list[int] = rows[np.argsort(self._seen[rows], kind="stable")].tolist()
+        for row in oldest:
             if self.size <= n_bytes:
                 break
             user = self._users[row]

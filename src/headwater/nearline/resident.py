@@ -16,7 +16,7 @@ from headwater.nearline.candidates import head_of
 from headwater.nearline.columns import VISIT, RecordColumns
 from headwater.nearline.policy import Policy
 from headwater.nearline.state import NO_CATEGORY, UserState
-from headwater.nearline.stored import CANDIDATES, STATES, VISITS, Reader, visit_digest, writes
+from headwater.nearline.stored import CANDIDATES, CONTENT, STATES, VISITS, Reader, visit_digest, writes
 from headwater.store.base import Put, Store, key_bytes
 
 if TYPE_CHECKING:
@@ -243,13 +243,14 @@ class Residents:
         blocks = self._arena.blocks[rows]
         names, sizes = records.names[kept], records.sizes[kept]
         starts = records.starts[kept]
-        raw = memoryview(records.contents)
+        raw = records.contents.data
         hashes = np.zeros(len(kept), np.uint64)
         digests: list[bytes] = [b""] * len(kept)
         contents: list[bytes] = [b""] * len(kept)
-        scenarios = records.scenarios
+        scenarios: list[str] = records.scenarios
+        scenario_of: list[int] = names.tolist()
         for at, (of, start, size, name) in enumerate(
-            zip(kept.tolist(), starts.tolist(), sizes.tolist(), names.tolist(), strict=True)
+            zip(kept.tolist(), starts.tolist(), sizes.tolist(), scenario_of, strict=True)
         ):
             if size:
                 content = contents[at] = bytes(raw[start : start + size])
@@ -269,26 +270,29 @@ class Residents:
         )  # fmt: skip
         self._arena.blocks[rows] = blocks
         keys = [key_bytes(user) for user in records.users[all_groups[:-1][is_common]].tolist()]
-        user_of = np.repeat(np.arange(n), np.diff(groups)).tolist()
+        user_of: list[int] = np.repeat(np.arange(n), np.diff(groups)).tolist()
         queues, gone = queues[:n_queues], gone[: int(counts[0])]
+        changed_users: list[int] = queues[:, 0].tolist()
+        changed_names: list[int] = queues[:, 1].tolist()
         ttl = policy.max_age_seconds
         values = self._candidates(queues, visit_places, visit_hashes, name_bytes, name_ends, policy)
         puts = [
             Put(CANDIDATES, keys[user] + scenarios[name].encode(), value, ttl)
-            for user, name, value in zip(queues[:, 0].tolist(), queues[:, 1].tolist(), values, strict=True)
+            for user, name, value in zip(changed_users, changed_names, values, strict=True)
         ]
         for at, (content, digest) in enumerate(zip(contents, digests, strict=True)):
             if content:
-                puts.append(Put(VISITS, keys[user_of[at]] + b"\xff" + digest, content))
+                puts.append(Put(VISITS, keys[user_of[at]] + CONTENT + digest, content))
+        gone_users: list[int] = gone[:, 0].tolist()
         gone_digests = gone[:, 1].astype("<i8").tobytes()
         puts += [
-            Put(VISITS, keys[user] + b"\xff" + gone_digests[8 * at : 8 * at + 8], None)
-            for at, user in enumerate(gone[:, 0].tolist())
+            Put(VISITS, keys[user] + CONTENT + gone_digests[8 * at : 8 * at + 8], None)
+            for at, user in enumerate(gone_users)
         ]
         words = self._arena.raw.view(np.int64)
         heads = words[(blocks >> 3)[:, None] + np.arange(2)]
         state_starts = blocks + 8 * (places.BLOCK_WORDS + places.VISIT_WORDS * heads[:, 0])
-        arena = memoryview(self._arena.raw)
+        arena = self._arena.raw.data
         for is_new, key, start, length in zip(
             is_changed.tolist(), keys, state_starts.tolist(), heads[:, 1].tolist(), strict=True
         ):
@@ -315,6 +319,6 @@ class Residents:
             self._arena.raw, queues, firsts, visit_places, visit_hashes, name_bytes, name_ends, strategy, policy.alpha,
             policy.beta, policy.category_cap, NO_CATEGORY, policy.k, head, ends, out,
         )  # fmt: skip
-        raw = memoryview(out)
+        raw = out.data
         bounds = [0, *ends.tolist()]
         return [bytes(raw[start:end]) for start, end in pairwise(bounds)]

@@ -44,7 +44,7 @@ MARKS = "nearline-mark"
 FORGOTTEN = b"forgotten"
 """The mark that `forget` changes. A stream that finds it changed lets go of the states that it has in memory."""
 
-_CONTENT = b"\xff"
+CONTENT = b"\xff"
 """Stands before the name of a content, where a scenario would begin: it is in no UTF-8."""
 
 
@@ -55,7 +55,7 @@ def candidates_key(user_key: int, scenario: str) -> bytes:
 
 def visit_key(user_key: int, scenario: str, request_id: str) -> bytes:
     """Key of a queued visit's content in `VISITS`."""
-    return key_bytes(user_key) + _CONTENT + visit_digest(scenario, request_id)
+    return key_bytes(user_key) + CONTENT + visit_digest(scenario, request_id)
 
 
 def visit_digest(scenario: str, request_id: str) -> bytes:
@@ -65,7 +65,7 @@ def visit_digest(scenario: str, request_id: str) -> bytes:
 
 def is_content(key: bytes) -> bool:
     """Whether a key of `VISITS` is a content's, and not that of candidates."""
-    return key[8:9] == _CONTENT
+    return key[8:9] == CONTENT
 
 
 class Reader:
@@ -204,8 +204,8 @@ def _content_writes(key: bytes, scenario: str, old: Sequence[QueuedVisit], new: 
         after = {visit.request_id: visit for visit in new}
         fresh = [visit for name, visit in after.items() if name not in before or before[name] != visit]
         lost = [visit for name, visit in before.items() if name not in after]
-    puts = [Put(VISITS, key + _CONTENT + visit_digest(scenario, visit.request_id), visit.content) for visit in fresh]
-    puts += [Put(VISITS, key + _CONTENT + visit_digest(scenario, visit.request_id), None) for visit in lost]
+    puts = [Put(VISITS, key + CONTENT + visit_digest(scenario, visit.request_id), visit.content) for visit in fresh]
+    puts += [Put(VISITS, key + CONTENT + visit_digest(scenario, visit.request_id), None) for visit in lost]
     return puts
 
 

@@ -100,7 +100,7 @@ class ValueLog:
         self.segment_bytes = segment_bytes
         self._turn = threading.Lock()
         self._files: dict[int, int] = {}
-        self.cleaning = (0, 0)
+        self.cleaning: tuple[int, int] = (0, 0)
         """The segment that is being emptied, and how far that is."""
         self.unreadable: set[int] = set()
         """Segments that could not be gone through to their end."""
@@ -249,7 +249,7 @@ class Writing:
         while budget > 0 and kept:
             victim, at = self._log.cleaning
             if victim not in kept:
-                victim, at = min(kept, key=lambda segment: kept[segment].living / kept[segment].size), 0
+                victim, at = min((row.living / row.size, segment) for segment, row in kept.items())[1], 0
             size = kept.pop(victim).size
             end = min(at + budget, size)
             budget -= end - at
