@@ -563,6 +563,47 @@ def test_a_batch_under_way_while_its_user_is_forgotten_does_not_bring_the_user_b
     assert stored(store, 1) == []
 
 
+def test_a_user_forgotten_while_one_batch_is_written_and_the_next_worked_out_stays_forgotten(
+    log: Path, store: LmdbStore
+) -> None:
+    write(log / "1.jsonl", [visit(1 + at % 2, f"r{at:02d}", NOW - 100 + at, [at]) for at in range(60)])
+    writes = 0
+
+    class ForgettingWithinTheThirdWrite:
+        def __getattr__(self, name: str) -> Any:
+            nonlocal writes
+            if name == "update_many":
+                writes += 1
+                if writes == 3:
+                    time.sleep(0.02)  # by now the next batch is worked out
+                    forget(store, 1, at=NOW)
+            return getattr(store, name)
+
+    stream = Stream(DirectorySource(log), ForgettingWithinTheThirdWrite(), Policy(visits=100), batch=6)
+    with running(stream) as thread:
+        wait_until(lambda: stream.status().records == 60, thread)
+    assert stored(store, 1) == []
+    assert stored(store, 2) == list(range(59, 0, -2))
+    assert stream.status().failures == 0
+
+
+def test_what_a_stream_had_begun_to_write_when_it_was_stopped_is_written(log: Path, store: LmdbStore) -> None:
+    write(log / "1.jsonl", [visit(1, f"r{at:02d}", NOW + at, [at]) for at in range(40)])
+    stream, stop = Stream(DirectorySource(log), store, Policy(visits=100), batch=5), threading.Event()
+
+    class StoppingWithinTheWrite:
+        def __getattr__(self, name: str) -> Any:
+            if name == "update_many":
+                stop.set()
+            return getattr(store, name)
+
+    stream._store = StoppingWithinTheWrite()  # type: ignore[assignment]
+    stream.run(stop)
+    done = stream.status().records
+    assert 5 <= done <= 10
+    assert stored(store, 1) == list(range(done))[::-1]
+
+
 def test_a_user_whose_state_is_torn_can_be_forgotten(log: Path, store: LmdbStore) -> None:
     with store._env.begin(write=True) as txn:
         txn.put(STATES.encode() + b"\0" + key_bytes(1), b"torn")
