@@ -13,6 +13,7 @@ import pytest
 
 from headwater.errors import StoreError, TornValue
 from headwater.store import LmdbStore, Put
+from headwater.store.envelope import seal
 from headwater.store.valuelog import ValueLogError, Writing
 
 SEGMENT = 1 << 17
@@ -235,3 +236,19 @@ def test_a_writer_that_is_killed_loses_nothing_acknowledged_and_leaves_nothing_t
         acknowledged = version
         store.close()
     assert log_bytes(tmp_path) < 12 * SEGMENT
+
+
+def test_large_values_that_stand_in_lmdb_are_read_and_move_when_they_are_written(
+    store: LmdbStore, tmp_path: Path
+) -> None:
+    """As stores have them that were written before there was a log."""
+    keys = [b"x", b"y"]
+    with store._env.begin(write=True) as txn:
+        for key in keys:
+            txn.put(b"a\0" + key, seal(value(1, 0), offset=3))
+    assert store.get_many("a", keys) == [value(1, 0)] * 2
+    assert store.put_many([Put("a", b"x", value(2, 0), offset=3), Put("a", b"y", value(3, 0), offset=4)]) == 1
+    assert list(store.scan("a")) == [(b"x", value(1, 0)), (b"y", value(3, 0))]
+    (path,) = segments(tmp_path)
+    assert value(3, 0) in path.read_bytes()
+    assert value(1, 0) not in path.read_bytes()
