@@ -227,7 +227,7 @@ def print_similar(console: Console, found: Similar) -> None:
     table.add_column("similarity", justify="right")
     for place, item in enumerate(found.items, 1):
         named = [*([str(item.id)] if has_ids else []), item.title, item.category]
-        table.add_row(str(place), *map(escape, named), f"{item.similarity:.4f}")
+        table.add_row(str(place), *map(escape, named), f"{item.similarity:.4g}")
     console.print(table if found.items else "nothing is known to be near it")
 
 
