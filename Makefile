@@ -10,7 +10,7 @@ help:
 	@echo "make demo      install, fetch MovieLens-1M, train, compare, and play the loop live (under 5 minutes)"
 	@echo "make test      install and run every test that needs no system package"
 	@echo "make test-all  the same and the tests that start servers or a browser"
-	@echo "make faults    kill the nearline stream 100 times at random moments (some minutes)"
+	@echo "make faults    kill the nearline stream, and writers of its store, 100 times at random moments (some minutes)"
 	@echo "make check     ruff and pyright"
 	@echo "make clean     remove $(VENV) and caches (data and releases in .headwater stay)"
 
@@ -33,7 +33,7 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 faults: $(STAMP)
-	HEADWATER_KILLS=100 $(BIN)/python -m pytest -n 0 tests/nearline/test_local.py -k killed $(ARGS)
+	HEADWATER_KILLS=100 $(BIN)/python -m pytest -n 0 tests/nearline/test_local.py tests/store/test_valuelog.py -k killed $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

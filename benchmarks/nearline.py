@@ -1,7 +1,8 @@
 """How fast the nearline stream is, and how large its state: `python benchmarks/nearline.py`.
 
 Visits of 500 items out of 100,000 in 100 categories, queues of 10, k 200, from a log of Arrow batches into LMDB; each
-batch is durable (fsync) when it counts. Queues are filled before anything is measured. Figures are given by the wall
+batch is durable (fsync) when it counts. Queues are filled before anything is measured, and filled on, until the store
+writes where it has written before: a disk may take new places at a tenth of the speed. Figures are given by the wall
 clock and by processor time, for other work may run beside. Those of docs/nearline.md name the options they were
 measured with.
 """
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import pyarrow as pa
 
 from headwater.nearline import ArrowRankLog, DirectorySource, Policy, RankedItem, RankLog, Stream, Visit, operator
 from headwater.nearline.arrow import SCHEMA, decode_batch, to_records
-from headwater.nearline.candidates import combine, decode
+from headwater.nearline.candidates import combine, decode, decode_all
 from headwater.nearline.columns import decode_lines
 from headwater.nearline.ranklog import encode_line
 from headwater.nearline.scenarios import seen_scenarios
@@ -34,6 +35,8 @@ from headwater.nearline.stored import CANDIDATES, STATES, candidates_key, is_con
 from headwater.store import LmdbStore
 
 CATALOGUE, CATEGORIES, ROWS = 100_000, 100, 2_000
+BATCHES = 3
+"""Batches of the stream that wait in the log at a time: while one is written, the next is worked out."""
 
 
 class Traffic:
@@ -121,7 +124,7 @@ def parts(traffic: Traffic, policy: Policy) -> None:
     before = {user: state.copy() for user, state in states.items()}
     start = time.process_time()
     operator.take_in(states, columns, policy)
-    say("take a visit into a full queue", f"{(time.process_time() - start) / 200 * 1e6:.1f} µs")
+    say("the operator takes a late visit into a full queue", f"{(time.process_time() - start) / 200 * 1e6:.1f} µs")
     start = time.process_time()
     operator.rank([(queue, s.acted_items) for s in states.values() for queue in s.queues.values()], policy)
     say("the best k of a full queue", f"{(time.process_time() - start) / 200 * 1e6:.1f} µs")
@@ -134,9 +137,9 @@ def parts(traffic: Traffic, policy: Policy) -> None:
 def stream_through(
     folder: Path, stream: Stream, batches: Iterator[pa.RecordBatch], form: str, at_once: int
 ) -> tuple[float, float]:
-    """Write `at_once` visits to the log and take them in, and so on; the seconds, by both clocks, of taking in."""
+    """Write some batches' visits to the log and take them in, and so on; the seconds, by both clocks, of taking in."""
     wall = cpu = 0.0
-    while group := list(islice(batches, max(1, at_once // ROWS))):
+    while group := list(islice(batches, max(1, BATCHES * at_once // ROWS))):
         log = ArrowRankLog(folder)
         for batch in group:
             if form == "arrow":
@@ -145,11 +148,16 @@ def stream_through(
                 lines = [encode_line(record, columnar=form == "columns") for record in to_records(batch)]
                 (folder / f"{time.time_ns()}.jsonl").write_bytes(b"".join(lines))
         log.close()
-        before, visits = stream.status().records, sum(batch.num_rows for batch in group)
+        wanted, stop = stream.status().records + sum(batch.num_rows for batch in group), threading.Event()
+        running = threading.Thread(target=stream.run, args=(stop,), daemon=True)
         start = time.perf_counter(), time.process_time()
-        while stream.status().records - before < visits:
-            stream.run_once()
+        running.start()
+        while stream.status().records < wanted:
+            assert running.is_alive(), "the stream has failed"
+            time.sleep(0.002)
         wall, cpu = wall + time.perf_counter() - start[0], cpu + time.process_time() - start[1]
+        stop.set()
+        running.join()
         for path in folder.iterdir():
             path.unlink()
     return wall, cpu
@@ -165,14 +173,15 @@ def runtime(folder: Path, given: argparse.Namespace, policy: Policy) -> None:
     wall, cpu = stream_through(folder / "log", stream, traffic.batches(fill), "arrow", given.batch)
     if fill:
         say(f"fill: Arrow -> LMDB, {fill:,} visits", rate(fill, wall, cpu))
-    for form in given.forms.split(","):
+    for form in filter(None, given.forms.split(",")):
         visits = given.visits if form == "arrow" else min(given.visits, 10_000)
         wall, cpu = stream_through(folder / "log", stream, traffic.batches(visits), form, given.batch)
         say(
             f"{form} -> LMDB, {given.users:,} users, {stream.status().memory_bytes >> 20:,} MiB held",
             rate(visits, wall, cpu),
         )
-    say("store on disk", f"{sum(path.stat().st_size for path in (folder / 'store').iterdir()) / 2**20:,.0f} MiB")
+    sizes_on_disk = [path.stat().st_size for path in (folder / "store").rglob("*") if path.is_file()]
+    say("store on disk", f"{sum(sizes_on_disk) / 2**20:,.0f} MiB")
     sizes: dict[str, list[int]] = {"a state": [], "a list": [], "candidates": []}
     for key, value in islice(store.scan(CANDIDATES), 2_000):
         sizes["a list" if is_content(key) else "candidates"].append(len(value))
@@ -185,16 +194,22 @@ def runtime(folder: Path, given: argparse.Namespace, policy: Policy) -> None:
 
 
 def reads(store: LmdbStore, users: int) -> None:
-    """A user's candidates of all scenarios, decoded and combined."""
+    """A user's candidates of all scenarios."""
     names = seen_scenarios(store)
-    random = np.random.default_rng(1)
-    waits = []
-    for user in random.integers(0, users, 1_000).tolist():
-        start = time.perf_counter()
-        raws = store.get_many(CANDIDATES, [candidates_key(user, name) for name in names])
-        combine([decode(raw) for raw in raws if raw is not None])
-        waits.append(time.perf_counter() - start)
-    say(f"read and combine a user's {len(names)} scenarios", spread(waits))
+    chosen = np.random.default_rng(1).integers(0, users, 2_000).tolist()
+    steps: list[tuple[str, Callable[[list[bytes]], object]]] = [
+        ("read", lambda raws: raws),
+        ("read and decode", decode_all),
+        ("read, decode and combine", lambda raws: combine([decode_all(raws)])),
+    ]
+    for what, step in steps:
+        waits: list[float] = []
+        for user in chosen:
+            start = time.perf_counter()
+            raws = store.get_many(CANDIDATES, [candidates_key(user, name) for name in names])
+            step([raw for raw in raws if raw is not None])
+            waits.append(time.perf_counter() - start)
+        say(f"{what} a user's {len(names)} scenarios", spread(waits))
 
 
 def append_to_readable(folder: Path, store: LmdbStore, stream: Stream, given: argparse.Namespace) -> None:
@@ -287,7 +302,7 @@ def main() -> None:
     arguments.add_argument("--visits", type=int, default=40_000, help="that are measured")
     arguments.add_argument("--items", type=int, default=500, help="of a visit")
     arguments.add_argument("--queue", type=int, default=10, help="visits kept of a user and scenario")
-    arguments.add_argument("--fill", type=int, default=10, help="visits of a user and scenario before the measurement")
+    arguments.add_argument("--fill", type=int, default=12, help="visits of a user and scenario before the measurement")
     arguments.add_argument("--scenarios", type=int, default=1)
     arguments.add_argument("--batch", type=int, default=8_000, help="records of one durable write at most")
     arguments.add_argument("--memory", type=int, default=4_096, help="MiB of states to hold")
@@ -295,7 +310,10 @@ def main() -> None:
     arguments.add_argument("--load", type=int, default=5_000, help="visits/s while append -> readable is measured")
     arguments.add_argument("--processes", type=int, default=2, help="to grow to; 0 leaves this out")
     arguments.add_argument("--wide", action="store_true", help="item keys of 8 bytes, as of text ids")
+    arguments.add_argument("--core", type=int, help="the one core that everything runs on; all where it is left out")
     given = arguments.parse_args()
+    if given.core is not None:
+        os.sched_setaffinity(0, {given.core})
     policy = Policy(visits=given.queue)
     print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {vars(given)}")
     parts(Traffic(given), policy)

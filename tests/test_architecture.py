@@ -29,7 +29,7 @@ ROOMS_BELOW = {
     "recipe": LEAVES | {"data", "ranking", "retrieval"},
     "experiment": LEAVES | {"data", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
     "service": LEAVES | {"data", "home", "nearline", "network", "profile", "ranking", "release", "retrieval", "store"},
-    "search": LEAVES | {"data", "retrieval"},
+    "search": LEAVES | {"data", "ranking", "retrieval"},
     "show": {"experiment", "metrics", "release", "service"},
     "demo": {"*"},
     "reproduce": {"*"},

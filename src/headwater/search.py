@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ from pydantic import Field
 
 from headwater.config import Settings, parse, read_toml
 from headwater.errors import ConfigError
-from headwater.retrieval import channel_class
+from headwater.ranking.model import MODELS, model_class
+from headwater.retrieval import CHANNELS, channel_class
 
 
 class Search(Settings):
-    """One search: a kind of channel on one or several data sets."""
+    """One search: a kind of channel, or of ranking model, on one or several data sets."""
 
     kind: str
-    """Kind of channel."""
+    """Kind of channel, or of ranking model."""
     trials: int = Field(default=6, ge=1)
     """Settings tried; the first one has the first value of every list."""
     seconds: float | None = Field(default=90, gt=0)
@@ -37,7 +39,10 @@ class Search(Settings):
     seed: int = 0
     """Of the draw of settings; training has its own, `training.seed`."""
     metric: str = "ndcg@10"
-    """What early stopping and the choice maximise, full ranking over unseen items."""
+    """What early stopping and the choice maximise, full ranking over unseen items. A ranking model is chosen by
+    `gauc` on later days."""
+    train_until: int | None = None
+    """Of a ranking model: the last day that is trained on; the days after it validate."""
     base: dict[str, Any] = Field(default_factory=dict)
     """Settings of every trial, as in a recipe."""
     space: dict[str, list[Any]] = Field(default_factory=dict)
@@ -53,9 +58,20 @@ def load_search(path: Path) -> Search:
     empty = [name for name, values in search.space.items() if not values]
     if empty:
         raise ConfigError(f"{path}: space.{empty[0]} has no value")
+    if search.kind in MODELS and search.train_until is None:
+        raise ConfigError(f"{path}: train_until is missing: a ranking model learns through a day, and later ones judge")
     for settings in drawn(search):
-        parse(channel_class(search.kind).config_class, settings, str(path))
+        parse(_settings_class(search.kind), settings, str(path))
     return search
+
+
+def _settings_class(kind: str) -> type[Any]:
+    if kind in MODELS:
+        return model_class(kind).config_class
+    if kind not in CHANNELS:
+        nearest = get_close_matches(kind, [*CHANNELS, *MODELS], 1, 0.0)[0]
+        raise ConfigError(f"unknown kind {kind!r}; did you mean {nearest!r}?")
+    return channel_class(kind).config_class
 
 
 def drawn(search: Search) -> list[dict[str, Any]]:
@@ -83,11 +99,14 @@ class Trial:
     packed: Path
     seconds: float | None
     metric: str
+    train_until: int | None = None
 
     @property
     def key(self) -> str:
         """The same for the same settings, data file name and time, in any run."""
-        plain = [self.settings, self.packed.name, self.seconds, self.metric]
+        plain: list[Any] = [self.settings, self.packed.name, self.seconds, self.metric]
+        if self.train_until is not None:
+            plain.append(self.train_until)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -113,7 +132,7 @@ def run(
         Given each new line.
     """
     trials = [
-        Trial(settings, path, search.seconds, search.metric)
+        Trial(settings, path, search.seconds, search.metric, search.train_until)
         for path in packed
         for search in searches
         for settings in drawn(search)
@@ -140,19 +159,27 @@ def run(
 
 def _run_one(trial: Trial, threads: int) -> dict[str, Any]:
     """Train and measure one trial; a failure is a line too, with its reason."""
+    line: dict[str, Any] = {"key": trial.key, "data_file": trial.packed.name, "settings": trial.settings}
     import torch
 
-    from headwater.retrieval.trial import train_packed
-
     torch.set_num_threads(threads)
-    line: dict[str, Any] = {"key": trial.key, "data_file": trial.packed.name, "settings": trial.settings}
     try:
-        config = parse(channel_class(trial.settings["kind"]).config_class, trial.settings, "trial")
-        found = train_packed(trial.packed, config, seconds_limit=trial.seconds, metric=trial.metric)
+        config = parse(_settings_class(trial.settings["kind"]), trial.settings, "trial")
+        found = _train(trial, config)
     except Exception as error:  # one bad trial must not end a night of good ones
         return line | {"failed": f"{type(error).__name__}: {error}"}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return line | {"device": device, **found}
+
+
+def _train(trial: Trial, config: Any) -> dict[str, Any]:
+    if trial.train_until is not None:
+        from headwater.ranking import trial as ranking
+
+        return ranking.train_packed(trial.packed, config, train_until=trial.train_until)
+    from headwater.retrieval.trial import train_packed
+
+    return train_packed(trial.packed, config, seconds_limit=trial.seconds, metric=trial.metric)
 
 
 def _finished(results: Path) -> Iterator[dict[str, Any]]:

@@ -227,7 +227,7 @@ def print_similar(console: Console, found: Similar) -> None:
     table.add_column("similarity", justify="right")
     for place, item in enumerate(found.items, 1):
         named = [*([str(item.id)] if has_ids else []), item.title, item.category]
-        table.add_row(str(place), *map(escape, named), f"{item.similarity:.4f}")
+        table.add_row(str(place), *map(escape, named), f"{item.similarity:.4g}")
     console.print(table if found.items else "nothing is known to be near it")
 
 
@@ -287,24 +287,32 @@ def print_trial(console: Console, line: dict[str, Any]) -> None:
         console.print(f"{name}: [red]failed[/red]: {escape(line['failed'])}", soft_wrap=True)
         return
     figures = line["validation"]["metrics"]
-    said = ", ".join(f"{metric} {figures[metric]:.4f}" for metric in ("hr@10", "ndcg@10", "hr@50"))
+    said = ", ".join(f"{metric} {figures[metric]:.4f}" for metric in _trial_metrics(line))
     console.print(f"{name}: {said}, {line['seconds']:.0f} s", soft_wrap=True)
 
 
 def print_trials(console: Console, lines: Sequence[dict[str, Any]]) -> None:
-    """The best trial of each kind on each data set, by validation NDCG@10."""
+    """The best trial of each kind on each data set: channels by validation NDCG@10, ranking models by GAUC."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for line in lines:
-        key = (line["data_file"], line["settings"]["kind"])
-        if "failed" not in line and (
-            key not in best or line["validation"]["metrics"]["ndcg@10"] > best[key]["validation"]["metrics"]["ndcg@10"]
-        ):
+        if "failed" in line:
+            continue
+        key, chosen_by = (line["data_file"], line["settings"]["kind"]), _trial_metrics(line)[1]
+        other = best.get(key)
+        if other is None or line["validation"]["metrics"][chosen_by] > other["validation"]["metrics"][chosen_by]:
             best[key] = line
-    table = RichTable("data", "kind", "HR@10", "NDCG@10", "HR@50", "settings", box=box.SIMPLE_HEAD, pad_edge=False)
-    for (data, kind), line in sorted(best.items()):
-        figures = line["validation"]["metrics"]
-        settings = {name: value for name, value in line["settings"].items() if name != "kind"}
-        table.add_row(
-            data, kind, *(f"{figures[metric]:.4f}" for metric in ("hr@10", "ndcg@10", "hr@50")), json.dumps(settings)
-        )
-    console.print(table)
+    for metrics in dict.fromkeys(_trial_metrics(line) for line in best.values()):
+        headings = (metric.upper() for metric in metrics)
+        table = RichTable("data", "kind", *headings, "settings", box=box.SIMPLE_HEAD, pad_edge=False)
+        for (data, kind), line in sorted(best.items()):
+            if _trial_metrics(line) == metrics:
+                figures = line["validation"]["metrics"]
+                settings = {name: value for name, value in line["settings"].items() if name != "kind"}
+                table.add_row(data, kind, *(f"{figures[metric]:.4f}" for metric in metrics), json.dumps(settings))
+        console.print(table)
+
+
+def _trial_metrics(line: dict[str, Any]) -> tuple[str, str, str]:
+    """What is said of a trial; the second is what it is chosen by."""
+    is_ranking = "gauc" in line["validation"]["metrics"]
+    return ("auc", "gauc", "logloss") if is_ranking else ("hr@10", "ndcg@10", "hr@50")

@@ -233,6 +233,7 @@ def test_ratings_and_reviews_of_books_give_one_data_set_compressed_or_not(tmp_pa
         (gzip.compress(published.book_reviews() + b"[1]\n"), "line 4 is not in the published layout"),
         (gzip.compress(published.book_reviews() + b"{"), "line 4 is not in the published layout"),
     ],
+    ids=["cut short", "a page", "no time", "a list", "half a line"],  # a gzip header holds the time
 )
 def test_damaged_or_strange_reviews_are_told(content: bytes, said: str, tmp_path: Path) -> None:
     folder = unpacked(tmp_path, {"reviews_Books_5.json.gz": content})

@@ -15,7 +15,7 @@ from headwater.nearline.stored import (
     CANDIDATES,
     STATES,
     VISITS,
-    States,
+    Reader,
     candidates_key,
     forget_writes,
     visit_key,
@@ -122,18 +122,7 @@ def test_states_are_read_from_the_store_as_they_were_written(store: LmdbStore) -
     states = {1: UserState()}
     operator.take_in(states, RecordColumns.of(records), Policy())
     store.put_many(writes({1: UserState()}, states, Policy()))
-    read, stored = States(store, 0).take([1, 2])
+    read, stored = Reader(store).read([1, 2])
     assert encode(read[1]) == encode(states[1])
     assert encode(read[2]) == encode(UserState())
     assert writes(stored, read, Policy()) == []
-
-
-def test_what_does_not_fit_in_memory_is_let_go_oldest_first(store: LmdbStore) -> None:
-    memory = States(store, 2_000)
-    for user in range(5):
-        states, _ = memory.take([user])
-        memory.hold(states)
-    assert len(memory) == 3
-    assert memory.size <= 2_000
-    memory.drop()
-    assert (len(memory), memory.size) == (0, 0)

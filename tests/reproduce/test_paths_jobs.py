@@ -16,7 +16,7 @@ from headwater.nn.training import TrainingConfig
 from headwater.recipe import EvaluateRecipe, Recipe
 from headwater.reproduce.jobs import Job, jobs_of
 from headwater.reproduce.paths.found import Run
-from headwater.reproduce.paths.measure import LENGTHS, Forgetful, measure
+from headwater.reproduce.paths.measure import LENGTHS, Forgetful, measure, published_negatives
 from headwater.reproduce.paths.plan import load_plan, with_ablations
 from headwater.reproduce.paths.views import well_known
 from headwater.retrieval import Mask, evaluate
@@ -82,23 +82,32 @@ def found(people: Dataset) -> Any:
     return lambda name: measured(name, Hashable(people))
 
 
-def test_every_recipe_of_the_paper_is_read_and_its_ablations_differ_from_paths_in_one_thing() -> None:
+def test_every_recipe_of_the_paper_is_read_and_its_main_rows_have_three_seeds() -> None:
     jobs = load_plan(RECIPES)
     assert {job.recipe_name for job in jobs} == {"ml-1m", "pinterest-20", "amazon-books"}
-    of_ml_1m = {job.id: job for job in jobs if job.recipe_name == "ml-1m"}
-    assert [f"ml-1m/{name}/{seed}" in of_ml_1m for name in ("paths", "bst") for seed in (0, 1, 2)] == [True] * 6
-    whole = of_ml_1m["ml-1m/paths/0"].settings.model_dump()
-    for name, changed in {
+    ids = {job.id for job in jobs}
+    assert {f"ml-1m/{name}/{seed}" for name in ("paths", "bst") for seed in (0, 1, 2)} <= ids
+    assert "ml-1m/dssm/1" not in ids
+    assert len(ids) == len(jobs)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bce"])
+@pytest.mark.parametrize("shares", [False, True])
+def test_an_ablation_differs_from_paths_in_one_thing_and_in_what_that_forbids(loss: str, shares: bool) -> None:
+    chosen = SMALL.model_copy(update={"loss": loss, "shares_negatives": shares, "negatives": 500})
+    whole, *variants = with_ablations(Recipe(dataset="x", channels=(chosen,))).channels
+    other = "bce" if loss == "softmax" else "softmax"
+    own = {"shares_negatives": False, "negatives": 32} if shares else {}
+    expected = {
         "paths-without-bias-net": {"has_bias_net": False},
         "paths-without-direct-net": {"has_direct_net": False},
-        "paths-vector": {"path_dimension": 8},
-        "paths-bce" if whole["loss"] == "softmax" else "paths-softmax": {
-            "loss": "bce" if whole["loss"] == "softmax" else "softmax"
-        },
-    }.items():
-        assert of_ml_1m[f"ml-1m/{name}/0"].settings.model_dump() == whole | {"name": name} | changed
-        assert f"ml-1m/{name}/1" not in of_ml_1m
-    assert len({job.id for job in jobs}) == len(jobs)
+        "paths-vector": {"path_dimension": 8} | own,
+        f"paths-{other}": {"loss": other},
+    }
+    plain = whole.model_dump()
+    assert [variant.model_dump() for variant in variants] == [
+        plain | {"name": name} | changed for name, changed in expected.items()
+    ]
 
 
 def test_fast_runs_each_row_once() -> None:
@@ -190,3 +199,21 @@ def test_without_genders_there_is_no_figure_of_them(marketplace: Dataset) -> Non
     views = measure(job_of(plain), marketplace, lambda _: None)["views"]
     assert "gender_interest" not in views
     assert "trigger_weights" in views
+
+
+def test_negatives_that_came_with_the_data_take_the_place_of_drawn_ones(marketplace: Dataset) -> None:
+    split = leave_one_out(marketplace)
+    never = [f"item-{(75 * user + 37 * at) % 150:03d}" for user in range(200) for at in range(9)]
+    listed = [[*never[9 * user : 9 * user + 9], "no such item"] for user in range(200)]
+    attributes = pa.table({"id": marketplace.users.ids, "negatives": listed})
+    data = replace(marketplace, user_attributes=attributes)
+    found = measure(job_of(ItemCFConfig()), data, lambda _: None)
+    assert found["row"]["sampled"]["protocol"] == "9 listed negatives"
+    assert found["item_to_item"]["sampled"]["protocol"] == "9 listed negatives"
+    assert found["row"]["sampled"]["metrics"]["hr@10"] > 0.9, "of ten items all are among the first ten"
+    protocol = published_negatives(data, split)
+    assert protocol is not None
+    assert data.items.decode(protocol.items[:9]) == listed[0][:9]
+    some_lack = replace(data, user_attributes=pa.table({"id": data.users.ids, "negatives": [None, *listed[1:]]}))
+    assert published_negatives(some_lack, split) is None
+    assert published_negatives(marketplace, split) is None

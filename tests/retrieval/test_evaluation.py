@@ -8,7 +8,7 @@ from channel_contract import generated_dataset
 
 import headwater
 from headwater.data import TIE_RULE, Dataset, HeldOut, Queries, Vocabulary, leave_one_out
-from headwater.metrics import FullRanking, SampledNegatives
+from headwater.metrics import FullRanking, ListedNegatives, SampledNegatives
 from headwater.retrieval import Candidates, Mask, Reasons, evaluate, latency
 from headwater.retrieval.classic import ItemCF, Popular
 
@@ -94,6 +94,29 @@ def test_sampled_lists_hold_the_target_and_items_without_any_interaction() -> No
     first, second = (set(mask.items[mask.offsets[row] : mask.offsets[row + 1]].tolist()) for row in range(2))
     assert first == set(range(3, N))  # fewer than 99 are left: all of them, and the target
     assert second == set(range(N)) - {5}
+
+
+def test_listed_negatives_are_those_and_no_others() -> None:
+    train, held_out = world([[0, 1, 2], [5]], [[3], [9]])
+    channel = Scripted(DESCENDING)
+    negatives = ListedNegatives(np.array([0, 2, 5]), np.array([20, 4, 6, 10, 7], np.int32))
+    result = evaluate(channel, held_out, negatives, train=train, ks=(1, 3))
+    ((_, _, mask),) = channel.asked
+    assert mask.is_allowlist
+    lists = [sorted(mask.items[mask.offsets[row] : mask.offsets[row + 1]].tolist()) for row in range(2)]
+    assert lists == [[3, 4, 20], [6, 7, 9, 10]]
+    assert (result.metrics["hr@1"], result.metrics["hr@3"]) == (0.5, 1.0)
+    assert (result.protocol, result.seed) == ("2-3 listed negatives", None)
+
+
+def test_negatives_listed_for_others_or_for_nobody_are_refused() -> None:
+    train, held_out = world([[0], [5]], [[3], [9]])
+    with pytest.raises(ValueError, match="listed for 1 queries, and 2 are asked"):
+        evaluate(
+            Scripted(DESCENDING), held_out, ListedNegatives(np.array([0, 1]), np.array([4], np.int32)), train=train
+        )
+    with pytest.raises(ValueError, match="no rival"):
+        ListedNegatives(np.array([0, 1, 1]), np.array([4], np.int32))
 
 
 def test_interactions_of_the_test_part_are_no_negatives_while_validating() -> None:

@@ -187,7 +187,7 @@ def test_the_pages_of_a_reader_that_was_killed_are_used_again(store: LmdbStore, 
 
     def write(times: int) -> int:
         for at in range(times):
-            store.put_many([Put("a", b"x", bytes([at % 256]) * 40_000)])
+            store.put_many([Put("a", b"%02d" % n, bytes([at % 256]) * 1_950) for n in range(20)])
         return (tmp_path / "store" / "data.mdb").stat().st_size
 
     before = write(10)

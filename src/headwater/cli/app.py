@@ -15,6 +15,7 @@ from headwater.cli.learn import evaluate, recommend, search, similar, train
 from headwater.cli.loop import demo, serve
 from headwater.cli.nearline import forget, nearline_app
 from headwater.cli.paths import paths_app
+from headwater.cli.rank import rank_app
 from headwater.cli.ranklog import ranklog_app
 from headwater.cli.release import release_app
 from headwater.cli.reproduce import reproduce_app
@@ -48,6 +49,7 @@ app.add_typer(stream_app, name="stream")
 app.add_typer(nearline_app, name="nearline")
 app.add_typer(ranklog_app, name="ranklog")
 app.add_typer(paths_app, name="paths")
+app.add_typer(rank_app, name="rank")
 app.command()(forget)
 app.command()(demo)
 

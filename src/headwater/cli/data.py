@@ -1,4 +1,4 @@
-"""`headwater data get | import | describe | check | pack`."""
+"""`headwater data get | import | import-impressions | describe | check | pack`."""
 
 from __future__ import annotations
 
@@ -118,6 +118,75 @@ def import_(
         f"impressions kept out: {imported.impressions:,}. Kept in {folder}",
         highlight=False,
         markup=False,
+    )
+
+
+@data_app.command("import-impressions")
+def import_impressions_(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
+    ],
+    name: Annotated[str | None, typer.Option("--name", help="Name to keep them under. (default: the file's)")] = None,
+    user: Annotated[str | None, typer.Option(metavar="COLUMN", help="User ids. (default: user_id)")] = None,
+    item: Annotated[str | None, typer.Option(metavar="COLUMN", help="Item ids. (default: item_id)")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Unix seconds. (default: timestamp)")] = None,
+    click: Annotated[str | None, typer.Option(metavar="COLUMN", help="0 or 1; '' for none. (default: click)")] = None,
+    cart: Annotated[str | None, typer.Option(metavar="COLUMN", help="0 or 1; '' for none. (default: cart)")] = None,
+    conversion: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="0 or 1; '' for none. (default: conversion)")
+    ] = None,
+    sub_domain: Annotated[str | None, typer.Option(metavar="COLUMN", help="Which part of the app it was.")] = None,
+    context: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A feature of the request: position. Repeatable.")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Events with times of their own, for the users' histories.")
+    ] = None,
+    items_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Item attributes, one row an item: category, shop.")
+    ] = None,
+    users_file: Annotated[Path | None, typer.Option(metavar="FILE", help="User attributes, one row a user.")] = None,
+    utc_offset: Annotated[
+        int, typer.Option(metavar="SECONDS", help="By which the clock that days follow is ahead of UTC.")
+    ] = 0,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Keep your own impression log, for ranking models; an earlier one of the same name is replaced.
+
+    Nothing is written unless the whole file is good.
+
+    Example: headwater data import-impressions log.csv --sub-domain scenario --context position
+    """
+    from headwater.data.impression_log import LogColumns, log_path, read_impressions
+    from headwater.data.packed import pack_impressions
+
+    needed = {"user": user, "item": item, "time": time, "sub_domain": sub_domain}
+    labels = {"click": click, "cart": cart, "conversion": conversion}
+    given: dict[str, Any] = {role: column for role, column in needed.items() if column is not None}
+    given |= {role: column or None for role, column in labels.items() if column is not None}
+    to = log_path(name or path.stem, home)
+    console = Console()
+    with console.status(f"reading {path}"):
+        found = read_impressions(
+            path,
+            LogColumns(**given, context=tuple(context or ())),
+            name=to.stem,
+            history=history,
+            items_file=items_file,
+            users_file=users_file,
+            utc_offset=utc_offset,
+        )
+        pack_impressions(found.impressions, to)
+    for note in found.notes:
+        console.print(f"{note.severity}: {note}", highlight=False, markup=False, soft_wrap=True)
+    impressions = found.impressions
+    positives = ", ".join(f"{int(impressions.labels[task].sum()):,} {task}" for task in impressions.tasks)
+    console.print(
+        f"{impressions.name}: {len(impressions):,} impressions of {len(impressions.users):,} users and "
+        f"{len(impressions.items):,} items on days 0 to {int(impressions.days[-1])} ({positives}). Kept in {to}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
 
 

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+CLOCK = {
+    "hour": ("", *(f"{hour:02d}" for hour in range(24))),
+    "weekday": ("", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+}
+"""Levels of the context that every time gives."""
+
 
 def levels_of(values: Sequence[Any]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """Codes of `values` and the levels' names: the distinct values as text, sorted, after the empty level 0.
@@ -33,3 +39,13 @@ def attribute_levels(attributes: pa.Table, column: str) -> tuple[NDArray[np.int3
     """`levels_of` one attribute, by code of the user or item; of a list, its first entry."""
     values = attributes.column(column).to_pylist()
     return levels_of([(value[0] if value else None) if isinstance(value, list) else value for value in values])
+
+
+def clock_context(times: NDArray[np.int64], utc_offset: int) -> dict[str, NDArray[np.int32]]:
+    """Levels of `CLOCK` at Unix seconds `times`, by a clock that is `utc_offset` seconds ahead of UTC."""
+    local = times + utc_offset
+    return {
+        "hour": (local % 86_400 // 3_600 + 1).astype(np.int32),
+        # 1970-01-01 was a Thursday.
+        "weekday": ((local // 86_400 + 3) % 7 + 1).astype(np.int32),
+    }

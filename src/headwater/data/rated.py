@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from headwater.data.dataset import Dataset
-from headwater.data.impressions import DAY, TASKS, Impressions
-from headwater.data.levels import attribute_levels
+from headwater.data.impressions import TASKS, Impressions
+from headwater.data.levels import CLOCK, attribute_levels, clock_context
 from headwater.errors import SchemaError
-
-HOURS = ("", *(f"{hour:02d}" for hour in range(24)))
-WEEKDAYS = ("", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def rated_impressions(
@@ -48,7 +45,6 @@ def rated_impressions(
     labels = {TASKS[0]: is_click.astype(np.int8)}
     if conversion is not None:
         labels["conversion"] = (dataset.event_ratings >= conversion).astype(np.int8)
-    local = dataset.event_times + utc_offset
     sub_domains, names = None, ()
     if "category" in dataset.item_attributes.column_names:
         codes, names = attribute_levels(dataset.item_attributes, "category")
@@ -62,12 +58,8 @@ def rated_impressions(
         times=dataset.event_times,
         labels=labels,
         histories=dataset.keep(is_click),
-        context={
-            "hour": (local % DAY // 3_600 + 1).astype(np.int32),
-            # 1970-01-01 was a Thursday.
-            "weekday": ((local // DAY + 3) % 7 + 1).astype(np.int32),
-        },
-        context_levels={"hour": HOURS, "weekday": WEEKDAYS},
+        context=clock_context(dataset.event_times, utc_offset),
+        context_levels=CLOCK,
         sub_domains=sub_domains,
         sub_domain_names=names,
         user_attributes=dataset.user_attributes,

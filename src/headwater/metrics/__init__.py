@@ -11,7 +11,7 @@ from headwater.metrics.diversity import (
 from headwater.metrics.gaps import NO_HISTORY, GapBucket, gain_by_gap, hit_rate_by_gap
 from headwater.metrics.incremental import IncrementalRecall, incremental_recall
 from headwater.metrics.prediction import Prediction, measure_by_activity, measure_prediction
-from headwater.metrics.protocols import FullRanking, Protocol, SampledNegatives, nth_outside
+from headwater.metrics.protocols import FullRanking, ListedNegatives, Protocol, SampledNegatives, nth_outside
 from headwater.metrics.ranking import Hits, hit_rate, ndcg, recall, reciprocal_rank
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "GroupedAUC",
     "Hits",
     "IncrementalRecall",
+    "ListedNegatives",
     "Prediction",
     "Protocol",
     "Reliability",

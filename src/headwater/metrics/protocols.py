@@ -86,7 +86,38 @@ class SampledNegatives:
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), outside.astype(np.int32)
 
 
-Protocol = FullRanking | SampledNegatives
+@dataclass(frozen=True, slots=True, eq=False)
+class ListedNegatives:
+    """The targets compete with the items that are listed for each query: negatives that were published with the data.
+
+    Attributes
+    ----------
+    offsets : (n + 1,) int64
+        CSR over the queries, each of which has at least one.
+    items : int32
+        Item codes.
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if (np.diff(self.offsets) < 1).any():
+            raise ValueError("every query needs a listed negative: its targets would have no rival")
+
+    @property
+    def name(self) -> str:
+        """Printed with every result."""
+        sizes = np.unique(np.diff(self.offsets)).tolist()
+        return (
+            f"{'-'.join(str(size) for size in (sizes if len(sizes) < 3 else [sizes[0], sizes[-1]]))} listed negatives"
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Protocol = FullRanking | SampledNegatives | ListedNegatives
 
 
 def nth_outside(

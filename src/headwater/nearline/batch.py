@@ -25,7 +25,7 @@ from headwater.nearline.policy import Policy
 from headwater.nearline.ranklog import MAX_LINE
 from headwater.nearline.sources.base import Batch, Position, Source
 from headwater.nearline.state import NEVER, UserState
-from headwater.nearline.stored import CANDIDATES, FORGOTTEN, MARKS, POSITIONS, STATES, States, candidates_key, writes
+from headwater.nearline.stored import CANDIDATES, FORGOTTEN, MARKS, POSITIONS, STATES, Reader, candidates_key, writes
 from headwater.store.base import Put, Store, key_bytes
 
 DAY = 86_400
@@ -231,7 +231,7 @@ def _replace(users: list[int], states: Mapping[int, UserState], store: Store, po
     keys = [(STATES, key_bytes(user)) for user in users]
     while True:
         before = store.get_many(STATES, [key for _, key in keys])
-        _, stored = States(store, 0).take(users)
+        _, stored = Reader(store).read(users)
         new: dict[int, UserState] = {}
         for user in users:
             new[user] = states[user].copy() if user in states else UserState()

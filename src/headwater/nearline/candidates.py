@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headwater.errors import ArtefactError
-from headwater.nearline.state import QueuedVisit, read_visits
+from headwater.nearline.state import QueuedVisit, read_visit_heads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCORE, FIFO, RANDOM = 0, 1, 2
 """How candidates are ordered, as a number: `Policy.strategy`."""
+
+_SLOT_BITS = 14
 
 _MAGIC = b"HC"
 _VERSION = 2
@@ -128,46 +130,58 @@ def combine(parts: Sequence[NearlineCandidates], weights: Mapping[str, float] | 
     parts = [part for part in parts if len(part.scenarios)]
     if not parts:
         return NearlineCandidates.none()
-    names = [name for part in parts for name in part.scenarios]
-    request_ids = [request_id for part in parts for request_id in part.request_ids]
-    timestamps = np.concatenate([part.timestamps for part in parts])
-    hashes = np.concatenate([part.content_hashes for part in parts])
-    moments = list(zip(timestamps.tolist(), request_ids, names, strict=True))
-    order = sorted(range(len(names)), key=moments.__getitem__, reverse=True)
+    rows = parts[0] if len(parts) == 1 else _concatenated(parts)
+    moments = list(zip(rows.timestamps.tolist(), rows.request_ids, rows.scenarios, strict=True))
+    order = sorted(range(len(moments)), key=moments.__getitem__, reverse=True)
     time_indices = np.empty(len(order), np.int64)
     time_indices[order] = np.arange(len(order))
-    starts = np.cumsum([0, *(len(part.scenarios) for part in parts)])
-    first = parts[0]
-    rows = NearlineCandidates(
-        strategy=first.strategy,
-        alpha=first.alpha,
-        beta=first.beta,
+    factors = np.ones(len(order)) if not weights else np.array([weights.get(name, 1.0) for name in rows.scenarios])
+    rows = replace(rows, time_indices=time_indices, weights=factors)
+    best = _firsts(rows.items, _order(rows))
+    return replace(rows, items=rows.items[best], visits=rows.visits[best], ranks=rows.ranks[best])
+
+
+def _concatenated(parts: Sequence[NearlineCandidates]) -> NearlineCandidates:
+    starts = np.cumsum([0, *(len(part.scenarios) for part in parts)])[:-1]
+    return replace(
+        parts[0],
         items=np.concatenate([part.items for part in parts]),
-        visits=np.concatenate([part.visits + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        visits=np.concatenate([part.visits + start for part, start in zip(parts, starts, strict=True)]),
         ranks=np.concatenate([part.ranks for part in parts]),
-        scenarios=tuple(names),
-        request_ids=tuple(request_ids),
-        timestamps=timestamps,
-        content_hashes=hashes,
-        time_indices=time_indices,
-        weights=np.array([(weights or {}).get(name, 1.0) for name in names]),
+        scenarios=tuple(name for part in parts for name in part.scenarios),
+        request_ids=tuple(request_id for part in parts for request_id in part.request_ids),
+        timestamps=np.concatenate([part.timestamps for part in parts]),
+        content_hashes=np.concatenate([part.content_hashes for part in parts]),
     )
-    places = np.lexsort((rows.ranks, time_indices[rows.visits], -rows.scores))
-    best = places[np.sort(np.unique(rows.items[places], return_index=True)[1])]
-    return NearlineCandidates(
-        rows.strategy,
-        rows.alpha,
-        rows.beta,
-        rows.items[best],
-        rows.visits[best],
-        rows.ranks[best],
-        rows.scenarios,
-        rows.request_ids,
-        timestamps,
-        hashes,
-        time_indices,
-        rows.weights,
-    )
+
+
+def _order(rows: NearlineCandidates) -> NDArray[np.intp]:
+    """Places of the rows, best first: by score, then time index, then rank."""
+    times = rows.time_indices[rows.visits]
+    if rows.strategy == SCORE and len(rows.scenarios) < 1 << 14 and (rows.weights == rows.weights[0]).all():
+        # The three numbers as one, which sorts several times faster: 34 bits, 14 and 13 at most.
+        products = (rows.alpha + rows.ranks) * (rows.beta + times)
+        return np.argsort(products << 27 | times << 13 | rows.ranks)
+    return np.lexsort((rows.ranks, times, -rows.scores))
+
+
+def _firsts(items: NDArray[np.int64], places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of `places` whose item comes there for the first time."""
+    found = items[places]
+    slots = found.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - _SLOT_BITS)
+    table = np.empty(1 << _SLOT_BITS, np.int64)
+    rows = np.arange(len(found))
+    table[slots[::-1]] = rows[::-1]  # of those that share a slot the first stays
+    owners = table[slots]
+    is_first = owners == rows
+    others = np.flatnonzero(~is_first)
+    # Most of the others are the owner's item again. A few are not, and the first of each counts.
+    seen: set[int] = set()
+    for row in others[found[owners[others]] != found[others]].tolist():
+        item = int(found[row])
+        is_first[row] = item not in seen
+        seen.add(item)
+    return places[is_first]
 
 
 def encode(
@@ -191,6 +205,11 @@ def encode(
     return b"".join((head, name, *packed, items.tobytes(), visits.tobytes(), ranks.tobytes()))
 
 
+def head_of(strategy: int, alpha: int, beta: int) -> bytes:
+    """What the bytes of all candidates of one policy begin with."""
+    return _HEAD.pack(_MAGIC, _VERSION, strategy, alpha, beta, 0, 0, 0, 0)[:12]
+
+
 def decode(raw: bytes) -> NearlineCandidates:
     """Read what `encode` wrote.
 
@@ -199,38 +218,93 @@ def decode(raw: bytes) -> NearlineCandidates:
     ArtefactError
         The bytes are no candidates, are cut short, or are of another version.
     """
-    if raw[:2] != _MAGIC:
-        raise ArtefactError("these bytes are not nearline candidates")
-    if raw[2:3] != bytes([_VERSION]):
-        raise ArtefactError(
-            f"the nearline candidates have version {raw[2:3].hex() or 'none'}, and this Headwater reads version "
-            f"{_VERSION}; the user's next record replaces them"
+    return decode_all([raw])
+
+
+def decode_all(raws: Sequence[bytes]) -> NearlineCandidates:
+    """The stored candidates of several scenarios of one user, one after another, for `combine` to put together.
+
+    Much faster than a `decode` for each. Raises as `decode` does.
+    """
+    joined = _Joined()
+    for raw in raws:
+        if raw[:2] != _MAGIC:
+            raise ArtefactError("these bytes are not nearline candidates")
+        if raw[2:3] != bytes([_VERSION]):
+            raise ArtefactError(
+                f"the nearline candidates have version {raw[2:3].hex() or 'none'}, and this Headwater reads version "
+                f"{_VERSION}; the user's next record replaces them"
+            )
+        try:
+            joined.add(raw)
+        except (struct.error, ValueError, IndexError) as error:
+            raise ArtefactError(f"the nearline candidates are cut short: {error}") from error
+    return joined.candidates()
+
+
+class _Joined:
+    """Stored candidates, of which those of several scenarios become one, without an array for each."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, int, int] | None = None
+        self._lengths: list[int] = []
+        self._visits_before: list[int] = []
+        self._items: list[bytes] = []
+        self._is_wide: list[bool] = []
+        self._visits: list[bytes] = []
+        self._ranks: list[bytes] = []
+        self._scenarios: list[str] = []
+        self._request_ids: list[str] = []
+        self._timestamps: list[int] = []
+        self._hashes: list[int] = []
+        self._times: list[int] = []
+
+    def add(self, raw: bytes) -> None:
+        """Raises where the bytes are cut short; nothing of them is added then."""
+        _, _, strategy, alpha, beta, m, v, width, length = _HEAD.unpack_from(raw)
+        at = _HEAD.size + length
+        scenario = raw[_HEAD.size : at].decode()
+        heads, request_ids, at = read_visit_heads(raw, at, v)
+        if at + (width + 3) * m != len(raw):
+            raise ValueError(f"{at + (width + 3) * m} bytes are described, and there are {len(raw)}")
+        self._first = self._first or (strategy, alpha, beta)
+        self._lengths.append(m)
+        self._visits_before.append(len(self._scenarios))
+        self._is_wide.append(width == 8)
+        self._items.append(raw[at : at + width * m])
+        at += width * m
+        self._visits.append(raw[at : at + m])
+        self._ranks.append(raw[at + m :])
+        self._scenarios += (scenario,) * v
+        self._request_ids += request_ids
+        self._timestamps += [head[0] for head in heads]
+        self._hashes += [head[1] for head in heads]
+        self._times += range(v)
+
+    def candidates(self) -> NearlineCandidates:
+        """All that were added, one scenario's after another's; the time indices count each scenario's own visits."""
+        if self._first is None:
+            return NearlineCandidates.none()
+        strategy, alpha, beta = self._first
+        if any(self._is_wide):
+            widths = ["<i8" if is_wide else "<u4" for is_wide in self._is_wide]
+            own = [np.frombuffer(raw, width) for raw, width in zip(self._items, widths, strict=True)]
+            items = np.concatenate(own).astype(np.int64)
+        else:
+            items = np.frombuffer(b"".join(self._items), "<u4").astype(np.int64)
+        visits = np.frombuffer(b"".join(self._visits), "u1").astype(np.int64)
+        if len(self._lengths) > 1:
+            visits += np.repeat(self._visits_before, self._lengths)
+        return NearlineCandidates(
+            strategy=strategy,
+            alpha=alpha,
+            beta=beta,
+            items=items,
+            visits=visits,
+            ranks=np.frombuffer(b"".join(self._ranks), "<u2").astype(np.int64),
+            scenarios=tuple(self._scenarios),
+            request_ids=tuple(self._request_ids),
+            timestamps=np.array(self._timestamps, np.int64),
+            content_hashes=np.array(self._hashes, np.uint64),
+            time_indices=np.array(self._times, np.int64),
         )
-    try:
-        return _decode_body(raw)
-    except (struct.error, ValueError, IndexError) as error:
-        raise ArtefactError(f"the nearline candidates are cut short: {error}") from error
-
-
-def _decode_body(raw: bytes) -> NearlineCandidates:
-    _, _, strategy, alpha, beta, m, v, width, length = _HEAD.unpack_from(raw)
-    at = _HEAD.size + length
-    scenario = raw[_HEAD.size : at].decode()
-    queue, at = read_visits(raw, at, v)
-    if at + (width + 3) * m != len(raw):
-        raise ValueError(f"{at + (width + 3) * m} bytes are described, and there are {len(raw)}")
-    items = np.frombuffer(raw, "<u4" if width == 4 else "<i8", m, at).astype(np.int64)
-    at += width * m
-    return NearlineCandidates(
-        strategy=strategy,
-        alpha=alpha,
-        beta=beta,
-        items=items,
-        visits=np.frombuffer(raw, "u1", m, at).astype(np.int64),
-        ranks=np.frombuffer(raw, "<u2", m, at + m).astype(np.int64),
-        scenarios=(scenario,) * v,
-        request_ids=tuple(visit.request_id for visit in queue),
-        timestamps=np.array([visit.timestamp for visit in queue], np.int64),
-        content_hashes=np.array([visit.content_hash for visit in queue], np.uint64),
-        time_indices=np.arange(v, dtype=np.int64),
-    )

@@ -14,7 +14,7 @@ import numpy as np
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import UNKNOWN, Vocabulary
 from headwater.errors import ArtefactError, ConfigError, StoreError, TornValue
-from headwater.nearline.candidates import NearlineCandidates, combine, decode
+from headwater.nearline.candidates import NearlineCandidates, combine, decode, decode_all
 from headwater.nearline.scenarios import seen_scenarios
 from headwater.nearline.stored import CANDIDATES, candidates_key
 from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
@@ -205,9 +205,15 @@ class NearlineChannel:
             self._ask_at = self._clock() + _AWAY_SECONDS
             self._warn("answers come without nearline candidates (%d times so far): %s", self.failures, error)
             return none
-        parts = [self._decoded(raw) for raw in raws]
         n = len(names)
-        return [combine(parts[row * n : (row + 1) * n], self._weights) for row in range(len(user_keys))]
+        return [self._combined(raws[row * n : (row + 1) * n]) for row in range(len(user_keys))]
+
+    def _combined(self, raws: Sequence[bytes | None]) -> NearlineCandidates:
+        found = [raw for raw in raws if raw is not None]
+        try:
+            return combine([decode_all(found)], self._weights)
+        except ArtefactError:
+            return combine([self._decoded(raw) for raw in found], self._weights)
 
     def _wanted(self) -> list[str]:
         if self._scenarios is not None:
@@ -228,9 +234,7 @@ class NearlineChannel:
             self._count_unreadable(error)
             return None
 
-    def _decoded(self, raw: bytes | None) -> NearlineCandidates:
-        if raw is None:
-            return NearlineCandidates.none()
+    def _decoded(self, raw: bytes) -> NearlineCandidates:
         try:
             return decode(raw)
         except ArtefactError as error:

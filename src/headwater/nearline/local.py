@@ -8,18 +8,20 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
 from headwater.errors import SchemaError, StoreError, TornValue
-from headwater.nearline import operator, scenarios
+from headwater.nearline import scenarios
 from headwater.nearline.columns import VISIT, Decoded, RecordColumns, decode_lines, partition_of
 from headwater.nearline.deadletter import DeadLetter, to_put
 from headwater.nearline.policy import Policy, PolicyFile
 from headwater.nearline.ranklog import MAX_LINE
+from headwater.nearline.resident import Residents
 from headwater.nearline.sources.base import Batch, Block, Line, Source
 from headwater.nearline.state import UserState, decode, encode
 from headwater.nearline.stored import (
@@ -28,9 +30,7 @@ from headwater.nearline.stored import (
     MARKS,
     POSITIONS,
     STATES,
-    States,
     forget_writes,
-    writes,
 )
 from headwater.store.base import Put, Store, key_bytes
 
@@ -73,6 +73,17 @@ class Status:
     policy_fault: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What counts when a poll's records are durable."""
+
+    position: dict[str, int]
+    value: bytes
+    records: int
+    dead_letters: int
+    newest_append: float
+
+
 class Stream:
     """Moves rank logs into candidates, a batch at a time.
 
@@ -80,6 +91,7 @@ class Stream:
     instant repeats the batch or does not; both end in the same bytes, for the operator takes a repeated record
     as none. States are held in memory as well, so that a visit costs the store no reading; where another process
     changed them (`forget`, a second stream), the write is not made, and the batch begins again from the store.
+    While `run` has more to read, it works the next batch out during a write; the writes stay one after another.
 
     Parameters
     ----------
@@ -90,8 +102,8 @@ class Stream:
     name : str
         Under which the position is kept. Another name reads the source from its beginning.
     batch : int
-        Records of one write at most. There is never more than one batch in memory: a source that is faster than
-        the store waits.
+        Records of one write at most. There are never more than two batches in memory, one that is being written and
+        the next, which is worked out meanwhile: a source that is faster than the store waits.
     partition : (int, int)
         ``(i, n)``: take in the records of the i-th of n parts of the users only. n processes with i = 0..n - 1 share
         the work; each reads the whole log. Another n begins the log anew, which changes nothing but takes time.
@@ -125,9 +137,12 @@ class Stream:
         self._name = name.encode() if n == 1 else f"{name}.{index}of{n}".encode()
         self._writer = f"writer.{index}of{n}".encode()
         self._token = os.urandom(8)
-        self._states = States(store, memory_bytes)
+        self._states = Residents(store, memory_bytes)
         self._days: dict[str, int] = {}
         self._expected: list[bytes | None] | None = None
+        self._position: dict[str, int] = {}
+        self._writer_thread = ThreadPoolExecutor(1, f"{name} writes")
+        self._writing: tuple[Future[bool], _Done | None] | None = None
         self._records = self._dead_letters = self._pending_bytes = self._failures = 0
         self._newest_append = 0.0
 
@@ -141,24 +156,22 @@ class Stream:
         ArtefactError
             A state was written by another version of Headwater.
         """
-        try:
-            with _no_collection():
-                return self._run_once()
-        except BaseException:
-            # The states in memory are ahead of the store.
-            self._let_go()
-            raise
+        return self._guarded(self._settle)
 
     def run(self, stop: threading.Event, *, poll_seconds: float = 0.02, retry_seconds: float = 1.0) -> None:
         """Take in batches until `stop` is set. A store that is away or full is logged, counted and tried again."""
         while not stop.is_set():
             try:
-                if not self.run_once():
+                if not self._guarded(self._settle_unless_more_waits):
                     stop.wait(poll_seconds)
             except (StoreError, OSError) as error:
                 self._failures += 1
                 logger.error("the batch is tried again in %g s: %s", retry_seconds, error)
                 stop.wait(retry_seconds)
+        try:
+            self._settle()
+        except (StoreError, OSError):  # what was not written comes again
+            self._let_go()
 
     def status(self) -> Status:
         """What was done since the start."""
@@ -177,67 +190,111 @@ class Stream:
 
     # -- a batch
 
-    def _run_once(self) -> int:
+    def _guarded(self, settle: Callable[[], object]) -> int:
+        """A step, and what is to be waited for after it; returns what the step does."""
+        try:
+            with _no_collection():
+                records = self._step()
+                settle()
+                return records
+        except BaseException:
+            # The states in memory are ahead of the store.
+            self._let_go()
+            raise
+
+    def _step(self) -> int:
+        """Work one poll's records out, and begin to write them."""
         policy = self._policy.current() if isinstance(self._policy, PolicyFile) else self._policy
         if self._expected is None:
             self._begin()
-        position = self._position()
-        polled = self._source.poll(position, self._batch)
+        polled = self._source.poll(self._position, self._batch)
         self._pending_bytes = polled.pending_bytes
-        if polled.position == position:
+        if polled.position == self._position:
             return 0
         parts, letters = self._sort_out(polled, policy)
         # A source may give far more than was asked for, in one Arrow batch. All writes but the last leave the
         # position, so that a crash between them repeats all of it, which changes nothing.
         chunks = [part.take(np.arange(at, min(at + self._batch, len(part)))) for part in parts
                   for at in range(0, len(part), self._batch)]  # fmt: skip
-        last = [*map(to_put, letters), Put(POSITIONS, self._name, msgspec.json.encode(polled.position))]
+        appended = [row.appended for row in (*polled.lines, *polled.blocks)]
+        done = _Done(
+            polled.position,
+            msgspec.json.encode(polled.position),
+            sum(map(len, parts)),
+            len(letters),
+            max(appended, default=self._newest_append),
+        )
         groups = _grouped(chunks, self._batch)
         for group in groups[:-1]:
-            if not self._take_in(group, policy, []):
+            if not self._take_in(group, policy, [], None):
                 return 1
-        if not self._take_in(groups[-1], policy, last):
-            return 1
-        self._source.commit(polled.position)
-        self._dead_letters += len(letters)
-        self._records += sum(map(len, parts))
-        appended = [row.appended for row in (*polled.lines, *polled.blocks)]
-        self._newest_append = max(appended, default=self._newest_append)
+        rest = [*map(to_put, letters), Put(POSITIONS, self._name, done.value)]
+        if self._take_in(groups[-1], policy, rest, done):
+            self._position = polled.position
         return max(polled.records, 1)
 
-    def _take_in(self, parts: Sequence[RecordColumns], policy: Policy, rest: Sequence[Put]) -> bool:
-        """Write one batch; False where the store was changed by somebody else, and nothing was written."""
-        states, stored = self._states.take({user for columns in parts for user in columns.users.tolist()})
+    def _take_in(self, parts: Sequence[RecordColumns], policy: Policy, rest: Sequence[Put], done: _Done | None) -> bool:
+        """Work one batch out while the one before is written, and begin to write it when that is done.
+
+        False where the store was changed by somebody else, and nothing of this or the one before was written.
+        """
+        puts = self._states.take_in(parts, policy)
         days: dict[str, int] = {}
         for columns in parts:
-            operator.take_in(states, columns, policy)
             for name, day in scenarios.days_of_records(columns, policy).items():
                 if day > max(self._days.get(name, -1), days.get(name, -1)):
                     days[name] = day
-        puts = writes(stored, states, policy)
-        is_foreign = False
+        if not self._settle():
+            return False
+        self._days.update(days)
+        expected = self._expected
         keys = [(POSITIONS, self._name), (MARKS, self._writer), (MARKS, FORGOTTEN)]
         if days:  # another partition may have changed the list: it is read and written in the same step
             keys.append((scenarios.SCENARIOS, scenarios.NEWEST))
+        is_foreign = False
 
         def change(found: list[bytes | None]) -> Sequence[Put]:
             nonlocal is_foreign
-            is_foreign = found[:3] != self._expected
+            is_foreign = found[:3] != expected
             if is_foreign:
                 return []
             return [*puts, *rest, *(scenarios.put(found[3], days, policy) if days else ())]
 
-        self._store.update_many(keys, change)
-        if is_foreign:
+        def write() -> bool:
+            self._store.update_many(keys, change)
+            return not is_foreign
+
+        self._writing = self._writer_thread.submit(write), done
+        if self._states.is_full:  # what is let go of must be in the store
+            if not self._settle():
+                return False
+            self._states.trim()
+        return True
+
+    def _settle(self) -> bool:
+        """Wait until what is being written is durable; False where it was not written, and all begins again."""
+        if self._writing is None:
+            return True
+        (future, done), self._writing = self._writing, None
+        if not future.result():
             logger.info("states were changed beside the stream: they are read again")
             self._let_go()
             return False
-        for put in rest:
-            if put.namespace == POSITIONS and self._expected is not None:
-                self._expected[0] = put.value
-        self._states.hold(states)
-        self._days.update(days)
+        if done is not None:
+            self._count(done)
+            self._source.commit(done.position)
         return True
+
+    def _settle_unless_more_waits(self) -> None:
+        if not self._pending_bytes:
+            self._settle()
+
+    def _count(self, done: _Done) -> None:
+        if self._expected is not None:
+            self._expected[0] = done.value
+        self._dead_letters += done.dead_letters
+        self._records += done.records
+        self._newest_append = done.newest_append
 
     # -- what the store has
 
@@ -247,14 +304,16 @@ class Stream:
         (position,) = self._store.get_many(POSITIONS, [self._name])
         self._days = scenarios.read(self._store, mends=True)
         self._expected = [position, *self._store.get_many(MARKS, [self._writer, FORGOTTEN])]
+        self._position = {} if position is None else msgspec.json.decode(position, type=dict[str, int])
 
     def _let_go(self) -> None:
+        if self._writing is not None:
+            (future, done), self._writing = self._writing, None
+            with suppress(StoreError, OSError):
+                if future.result() and done is not None:
+                    self._count(done)
         self._states.drop()
         self._expected = None
-
-    def _position(self) -> dict[str, int]:
-        raw = self._expected[0] if self._expected else None
-        return {} if raw is None else msgspec.json.decode(raw, type=dict[str, int])
 
     # -- what the source gave
 

@@ -29,7 +29,8 @@ from headwater.nearline.state import NEVER, NO_CATEGORY, QueuedVisit, UserState,
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_STRATEGIES = {"score": SCORE, "fifo": FIFO, "random": RANDOM}
+STRATEGIES = {"score": SCORE, "fifo": FIFO, "random": RANDOM}
+"""`Policy.strategy` as the number that kernels and stored candidates have."""
 
 _QUEUES_AT_ONCE = 32
 """Queues of one kernel call: their contents, about 30 KB each, together stay in a core's cache."""
@@ -76,7 +77,7 @@ def candidates(state: bytes | None, policy: Policy, scenario: str | None = None)
     queue = [visit for _, visit in pairs]
     (ranked,) = rank([(queue, current.acted_items)], policy)
     return NearlineCandidates(
-        strategy=_STRATEGIES[policy.strategy],
+        strategy=STRATEGIES[policy.strategy],
         alpha=policy.alpha,
         beta=policy.beta,
         items=ranked.items,
@@ -224,7 +225,7 @@ def stored_candidates(
     queues: Sequence[tuple[str, Sequence[QueuedVisit], NDArray[np.int64]]], policy: Policy
 ) -> list[bytes]:
     """The bytes to store for each (scenario, its queue, the user's acted items), see `candidates.decode`."""
-    strategy, alpha, beta = _STRATEGIES[policy.strategy], policy.alpha, policy.beta
+    strategy, alpha, beta = STRATEGIES[policy.strategy], policy.alpha, policy.beta
     found: list[bytes] = []
     for at in range(0, len(queues), _QUEUES_AT_ONCE):
         chunk = queues[at : at + _QUEUES_AT_ONCE]
@@ -293,7 +294,7 @@ def _rank(
     """(q, k) items, time indices and ranks, 0 beyond the (q,) sizes."""
     visits = [visit for queue, _ in queues for visit in queue]
     contents = [visit.content for visit in visits]
-    strategy = _STRATEGIES[policy.strategy]
+    strategy = STRATEGIES[policy.strategy]
     hashes = np.zeros(len(visits), np.uint64)
     if strategy != SCORE:
         hashes[:] = [visit.content_hash for visit in visits]

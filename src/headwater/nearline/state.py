@@ -186,15 +186,27 @@ def _read_head(raw: bytes) -> tuple[UserState, int]:
     return UserState(newest, forgotten_at, acted[:n], acted[n:]), _HEAD.size + 16 * n
 
 
-def read_visits(raw: bytes, at: int, n: int) -> tuple[list[QueuedVisit], int]:
-    """n visits that were written as `QueuedVisit.packed`, without contents, and where they end."""
-    visits: list[QueuedVisit] = []
+def read_visit_heads(raw: bytes, at: int, n: int) -> tuple[list[tuple[int, int, int]], list[str], int]:
+    """n visits written as `QueuedVisit.packed`: (time, content hash, bytes of the id), the ids, where they end."""
+    heads: list[tuple[int, int, int]] = []
+    request_ids: list[str] = []
+    unpack, size = _VISIT.unpack_from, _VISIT.size
     for _ in range(n):
-        timestamp, content_hash, length = _VISIT.unpack_from(raw, at)
+        head = unpack(raw, at)
+        at += size + head[2]
+        heads.append(head)
+        request_ids.append(raw[at - head[2] : at].decode())
+    return heads, request_ids, at
+
+
+def _read_visits(raw: bytes, at: int, n: int) -> tuple[list[QueuedVisit], int]:
+    visits: list[QueuedVisit] = []
+    heads, request_ids, end = read_visit_heads(raw, at, n)
+    for (timestamp, content_hash, length), request_id in zip(heads, request_ids, strict=True):
         packed = raw[at : at + _VISIT.size + length]
         at += len(packed)
-        visits.append(QueuedVisit(timestamp, packed[_VISIT.size :].decode(), content_hash, b"", packed))
-    return visits, at
+        visits.append(QueuedVisit(timestamp, request_id, content_hash, b"", packed))
+    return visits, end
 
 
 def _read_2(raw: bytes) -> UserState:
@@ -204,7 +216,7 @@ def _read_2(raw: bytes) -> UserState:
     for _ in range(n_queues):
         scenario, at = _read_text(raw, at)
         (n_visits,) = _SHORT.unpack_from(raw, at)
-        state.queues[scenario], at = read_visits(raw, at + _SHORT.size, n_visits)
+        state.queues[scenario], at = _read_visits(raw, at + _SHORT.size, n_visits)
     for queue in state.queues.values():
         for place, visit in enumerate(queue):
             (length,) = _LENGTH.unpack_from(raw, at)

@@ -44,11 +44,8 @@ MARKS = "nearline-mark"
 FORGOTTEN = b"forgotten"
 """The mark that `forget` changes. A stream that finds it changed lets go of the states that it has in memory."""
 
-_CONTENT = b"\xff"
+CONTENT = b"\xff"
 """Stands before the name of a content, where a scenario would begin: it is in no UTF-8."""
-
-_VISIT_BYTES, _USER_BYTES = 400, 600
-"""About what a queued visit takes in memory beside its content, and a user beside visits."""
 
 
 def candidates_key(user_key: int, scenario: str) -> bytes:
@@ -58,76 +55,42 @@ def candidates_key(user_key: int, scenario: str) -> bytes:
 
 def visit_key(user_key: int, scenario: str, request_id: str) -> bytes:
     """Key of a queued visit's content in `VISITS`."""
-    return key_bytes(user_key) + _digest(scenario, request_id)
+    return key_bytes(user_key) + CONTENT + visit_digest(scenario, request_id)
+
+
+def visit_digest(scenario: str, request_id: str) -> bytes:
+    """8 bytes that tell a queued visit from the user's others."""
+    return xxhash.xxh3_64_digest(f"{scenario}\0{request_id}".encode())
 
 
 def is_content(key: bytes) -> bool:
     """Whether a key of `VISITS` is a content's, and not that of candidates."""
-    return key[8:9] == _CONTENT
+    return key[8:9] == CONTENT
 
 
-class States:
-    """Users' states, in memory as far as they fit, and read from the store where they do not.
+class Reader:
+    """Reads users' states from the store, with what was torn counted and left out.
 
     Parameters
     ----------
     store : Store
-    memory_bytes : int
-        About how much may be held; the users who were seen longest ago are let go first.
     """
 
-    def __init__(self, store: Store, memory_bytes: int) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._memory_bytes = memory_bytes
-        self._held: dict[int, UserState] = {}
-        self._sizes: dict[int, int] = {}
-        self._size = 0
         self.torn = 0
         """Stored values that failed their checksum, or did not fit their state, and were left out."""
 
-    def __len__(self) -> int:
-        return len(self._held)
+    def read(self, users: Iterable[int]) -> tuple[dict[int, UserState], dict[int, UserState]]:
+        """Users' states, to be changed, and what the store has of each, to compare them with afterwards.
 
-    @property
-    def size(self) -> int:
-        """About how many bytes are held."""
-        return self._size
-
-    def take(self, users: Iterable[int]) -> tuple[dict[int, UserState], dict[int, UserState]]:
-        """Users' states, to be changed, and what the store has of each, to compare them with afterwards."""
+        Both are equal, but for a state of an older version, and for one of which something is lost.
+        """
         states: dict[int, UserState] = {}
         stored: dict[int, UserState] = {}
-        missing: list[int] = []
-        for user in users:
-            state = self._held.pop(user, None)
-            if state is None:
-                missing.append(user)
-            else:
-                self._size -= self._sizes.pop(user)
-                states[user], stored[user] = state, state.copy()
-        if missing:
-            self._read(missing, states, stored)
+        if found := list(users):
+            self._read(found, states, stored)
         return states, stored
-
-    def hold(self, states: Mapping[int, UserState]) -> None:
-        """Take back states, as the store has them now."""
-        for user, state in states.items():
-            # A queue's lists are about as long as its newest one: measuring each would take longer than it is worth.
-            size = _USER_BYTES + 16 * len(state.acted_items)
-            for queue in state.queues.values():
-                size += len(queue) * (len(queue[0].content) + _VISIT_BYTES)
-            self._held[user], self._sizes[user] = state, size
-            self._size += size
-        while self._size > self._memory_bytes and self._held:
-            user = next(iter(self._held))
-            del self._held[user]
-            self._size -= self._sizes.pop(user)
-
-    def drop(self) -> None:
-        """Let go of all: the next `take` reads the store."""
-        self._held.clear()
-        self._sizes.clear()
-        self._size = 0
 
     def _read(self, users: Sequence[int], states: dict[int, UserState], stored: dict[int, UserState]) -> None:
         raws = self._values(STATES, [key_bytes(user) for user in users])
@@ -241,8 +204,8 @@ def _content_writes(key: bytes, scenario: str, old: Sequence[QueuedVisit], new: 
         after = {visit.request_id: visit for visit in new}
         fresh = [visit for name, visit in after.items() if name not in before or before[name] != visit]
         lost = [visit for name, visit in before.items() if name not in after]
-    puts = [Put(VISITS, key + _digest(scenario, visit.request_id), visit.content) for visit in fresh]
-    puts += [Put(VISITS, key + _digest(scenario, visit.request_id), None) for visit in lost]
+    puts = [Put(VISITS, key + CONTENT + visit_digest(scenario, visit.request_id), visit.content) for visit in fresh]
+    puts += [Put(VISITS, key + CONTENT + visit_digest(scenario, visit.request_id), None) for visit in lost]
     return puts
 
 
@@ -252,7 +215,3 @@ def _is_other_version(lost: Sequence[QueuedVisit], new: Sequence[QueuedVisit]) -
 
 def _differ(old: NDArray[np.int64], new: NDArray[np.int64]) -> bool:
     return old is not new and not np.array_equal(old, new)
-
-
-def _digest(scenario: str, request_id: str) -> bytes:
-    return _CONTENT + xxhash.xxh3_64_digest(f"{scenario}\0{request_id}".encode())

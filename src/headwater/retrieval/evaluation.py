@@ -17,6 +17,7 @@ from headwater.data.splits import HeldOut, Split
 from headwater.metrics import (
     FullRanking,
     Hits,
+    ListedNegatives,
     Protocol,
     SampledNegatives,
     average_popularity,
@@ -111,7 +112,7 @@ def evaluate(
     ----------
     channel : Channel
     held_out : HeldOut
-    protocol : FullRanking or SampledNegatives
+    protocol : FullRanking, SampledNegatives or ListedNegatives
     train : Dataset
         What the channel learned from: its popularity and catalogue are the reference of the diversity figures.
     interactions : Dataset, optional
@@ -126,7 +127,7 @@ def evaluate(
     Raises
     ------
     ValueError
-        There is no query, or a cut-off is not positive.
+        There is no query, a cut-off is not positive, or negatives are listed for another number of queries.
     """
     if not len(held_out):
         raise ValueError("there is no query to evaluate; the held-out part is empty")
@@ -139,7 +140,9 @@ def evaluate(
     allowed = Mask.seen(queries)
     if isinstance(protocol, SampledNegatives):
         known = train if interactions is None else interactions
-        allowed = _sampled(protocol, held_out, known, target_rows, is_repeated, n_items)
+        allowed = _among(*_drawn(protocol, held_out, known, target_rows, n_items), held_out, target_rows, is_repeated)
+    if isinstance(protocol, ListedNegatives):
+        allowed = _among(protocol.offsets, protocol.items, held_out, target_rows, is_repeated)
 
     # One more than is measured: whether a tie goes on beyond the cut is then seen.
     limit = max(*ks, depth) + 1
@@ -217,15 +220,14 @@ def _ask(channel: Channel, queries: Queries, row: int, k: int, clock: Callable[[
     return clock() - started
 
 
-def _sampled(
+def _drawn(
     protocol: SampledNegatives,
     held_out: HeldOut,
     interactions: Dataset,
     target_rows: NDArray[np.integer],
-    is_repeated: NDArray[np.bool_],
     n_items: int,
-) -> Mask:
-    """Targets and negatives as a list of what alone may be returned; a repeated target stays refused, as seen."""
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """CSR over the queries of negatives outside all that is known of each query's user."""
     users = held_out.queries.users
     is_known = users >= 0
     of_user = np.where(is_known, interactions.lengths[users], 0)
@@ -236,7 +238,20 @@ def _sampled(
     rows = np.concatenate([np.repeat(np.arange(n), of_user), held_out.queries.rows(), target_rows])
     items = np.concatenate([interactions.event_items[events], held_out.queries.items, held_out.targets])
     order = np.argsort(rows, kind="stable")
-    offsets, negatives = protocol.draw(np.searchsorted(rows[order], np.arange(n + 1)), items[order], n_items)
+    return protocol.draw(np.searchsorted(rows[order], np.arange(n + 1)), items[order], n_items)
+
+
+def _among(
+    offsets: NDArray[np.int64],
+    negatives: NDArray[np.int32],
+    held_out: HeldOut,
+    target_rows: NDArray[np.integer],
+    is_repeated: NDArray[np.bool_],
+) -> Mask:
+    """Targets and negatives as a list of what alone may be returned; a repeated target stays refused, as seen."""
+    n = len(held_out)
+    if len(offsets) != n + 1:
+        raise ValueError(f"negatives are listed for {len(offsets) - 1} queries, and {n} are asked")
     listed_rows = np.concatenate([np.repeat(np.arange(n), np.diff(offsets)), target_rows[~is_repeated]])
     listed = np.concatenate([negatives, held_out.targets[~is_repeated]])
     order = np.lexsort((listed, listed_rows))

@@ -68,7 +68,7 @@ def header_of(expires: float | None, offset: int | None) -> bytes:
 
 def seal_under(header: bytes, payload: bytes) -> bytes:
     """Wrap `payload` under a header of `header_of`."""
-    return b"".join((header, _CHECKSUM.pack(_checksum(header, payload)), payload))
+    return b"".join((header, _CHECKSUM.pack(xxhash.xxh3_64_intdigest(header + payload)), payload))
 
 
 def unseal(raw: bytes | memoryview) -> Envelope:
@@ -95,7 +95,7 @@ def unseal(raw: bytes | memoryview) -> Envelope:
 
 def claims_offset(raw: bytes | memoryview | None) -> bool:
     """Whether stored bytes, or their first `HEADER_BYTES`, say that a log offset counts; a torn value may lie."""
-    return raw is not None and len(raw) >= _PAYLOAD_AT and bool(raw[3] & _HAS_OFFSET)
+    return raw is not None and len(raw) >= _PAYLOAD_AT and raw[3] & _HAS_OFFSET != 0
 
 
 def offset_in(raw: bytes | memoryview | None, now: float) -> int | None:
@@ -120,6 +120,8 @@ def is_expired(raw: bytes | memoryview, now: float) -> bool:
     _, _, _, expires, _ = _HEADER.unpack(raw[: _HEADER.size])
     if expires > now:
         return False
+    if raw[:2] != _MAGIC:  # of a value that lies elsewhere
+        return True
     try:
         return unseal(raw).is_expired(now)
     except TornValue:

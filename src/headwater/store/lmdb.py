@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,8 +16,9 @@ import lmdb
 
 from headwater.errors import StoreError, StoreFull, TornValue
 from headwater.store.base import Put, address
-from headwater.store.envelope import Envelope, is_expired, unseal
+from headwater.store.envelope import Envelope, claims_offset, is_expired, unseal
 from headwater.store.staging import stage
+from headwater.store.valuelog import INLINE_BYTES, PRIVATE, MovedValue, ValueLog, ValueLogError, Writing, is_pointer
 
 _Result = TypeVar("_Result")
 
@@ -28,6 +30,7 @@ _SWEEP_ENTRIES = 64
 _SWEEP_SECONDS = 600.0
 _SCAN_ENTRIES = 1_000
 _SCAN_BYTES = 8 << 20
+_PUBLIC = bytes([PRIVATE[0] + 1])
 
 
 class LmdbStore:
@@ -69,6 +72,7 @@ class LmdbStore:
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"cannot open a store in {self._path}: {error}") from error
         self._map_size: int = self._env.info()["map_size"]
+        self._log = ValueLog(self._path / "values")
         self._owner = os.getpid()
         self._turn = threading.Condition()
         self._active = 0
@@ -122,14 +126,28 @@ class LmdbStore:
         def write(txn: lmdb.Transaction) -> int:
             now = self._clock()
             puts = change([self._living(txn, place, now) for place in addresses])
+            log = Writing(self._log, txn)
             # All in the order of addresses: neighbours share pages, and each page is then looked up and written once.
-            staged, effective = stage(puts, lambda places: _stored(txn, places), now, seals_expiry=True)
+            pointers: dict[bytes, bytes] = {}
+            staged, effective = stage(puts, lambda places: self._stored(txn, places, pointers), now, seals_expiry=True)
+            written: list[tuple[bytes, bytes]] = []
+            gone: list[bytes] = []
             for place, (value, _) in staged.items():
                 if value is None:
-                    txn.delete(place)
+                    gone.append(place)
+                elif len(place) + len(value) > INLINE_BYTES:
+                    written.append((place, log.add(place, value)))
+                else:
+                    written.append((place, value))
+            for place, raw in pointers.items():
+                if place in staged:
+                    log.lose(raw)
+            for place in gone:
+                txn.delete(place)
             with txn.cursor() as cursor:
-                cursor.putmulti([(place, value) for place, (value, _) in staged.items() if value is not None])
-            self._sweep(txn, now, max(_SWEEP_ENTRIES, 2 * len(staged)))
+                cursor.putmulti(written)
+            self._sweep(txn, now, max(_SWEEP_ENTRIES, 2 * len(staged)), log)
+            log.finish()
             return effective
 
         return self._run(write, write=True)
@@ -140,11 +158,14 @@ class LmdbStore:
 
         def write(txn: lmdb.Transaction) -> int:
             now = self._clock()
+            log = Writing(self._log, txn)
             living = 0
             for place in addresses:
                 raw = txn.get(place)
                 living += raw is not None and not is_expired(raw, now)
+                log.lose(raw)
                 txn.delete(place)
+            log.finish()
             return living
 
         return self._run(write, write=True)
@@ -165,6 +186,7 @@ class LmdbStore:
     def close(self) -> None:
         """See `Store.close`. Any later call raises `StoreError`."""
         self._env.close()
+        self._log.close()
 
     # -- values
 
@@ -177,13 +199,35 @@ class LmdbStore:
 
     def _opened(self, place: bytes, raw: bytes | memoryview) -> Envelope:
         try:
-            return unseal(raw)
+            return unseal(self._log.read(raw) if is_pointer(raw) else raw)
         except TornValue as error:
+            if is_pointer(raw) and self._is_moved(place, raw):
+                raise MovedValue from error
             namespace, _, key = place.partition(b"\0")
             raise TornValue(
                 f"{self._path}: key {key!r} of namespace {namespace.decode()!r}: {error}. "
                 "Delete the key, or put a new value there."
             ) from error
+
+    def _is_moved(self, place: bytes, raw: bytes | memoryview) -> bool:
+        with self._env.begin() as now:
+            return now.get(place) != bytes(raw)
+
+    def _stored(
+        self, txn: lmdb.Transaction, places: Sequence[bytes], pointers: dict[bytes, bytes]
+    ) -> dict[bytes, bytes | memoryview]:
+        """What stands at each of the addresses, valid until the first write; the pointers among it are added."""
+        stored: dict[bytes, bytes | memoryview] = {}
+        with txn.cursor() as cursor:
+            for found, raw in cursor.getmulti(places):
+                place = bytes(found)
+                stored[place] = raw
+                if is_pointer(raw):
+                    pointers[place] = bytes(raw)
+                    if claims_offset(raw):
+                        with suppress(TornValue):
+                            stored[place] = self._log.read(raw)
+        return stored
 
     def _page(
         self, txn: lmdb.Transaction, start: bytes, key_at: int, after: bytes | None
@@ -207,7 +251,7 @@ class LmdbStore:
                 found = cursor.next()
         return page, None
 
-    def _sweep(self, txn: lmdb.Transaction, now: float, entries: int) -> None:
+    def _sweep(self, txn: lmdb.Transaction, now: float, entries: int, log: Writing) -> None:
         """Remove the expired ones among the next `entries` values, in the order of addresses."""
         if self._swept is None:
             if 0 <= now - self._sweep_began < _SWEEP_SECONDS:
@@ -215,12 +259,13 @@ class LmdbStore:
             self._sweep_began, self._swept = now, b""
         expired: list[bytes] = []
         with txn.cursor() as cursor:
-            found = cursor.set_range(self._swept + b"\0")
+            found = cursor.set_range(max(self._swept + b"\0", _PUBLIC))
             for _ in range(entries):
                 if not found:
                     break
                 place = self._swept = bytes(cursor.key())
                 if is_expired(cursor.value(), now):
+                    log.lose(cursor.value())
                     expired.append(place)
                 found = cursor.next()
         if not found:
@@ -241,6 +286,10 @@ class LmdbStore:
                     self._look_for_dead_readers()
                 with self._env.begin(write=write, buffers=True) as txn:
                     return work(txn)
+            except MovedValue:
+                continue
+            except ValueLogError as error:
+                raise self._failure(error) from error
             except lmdb.MapFullError:
                 wanted = 2 * map_size
             except lmdb.MapResizedError:
@@ -251,7 +300,7 @@ class LmdbStore:
                 self._leave()
             self._resize(map_size, wanted)
 
-    def _failure(self, error: lmdb.Error) -> StoreError:
+    def _failure(self, error: lmdb.Error | ValueLogError) -> StoreError:
         no_room = isinstance(error, lmdb.DiskError) or any(text in str(error) for text in _NO_ROOM)
         # A disk that takes a part of a write only is an "Input/output error" to LMDB.
         if no_room or (os.strerror(errno.EIO) in str(error) and shutil.disk_usage(self._path).free < _LITTLE_ROOM):
@@ -300,9 +349,3 @@ class LmdbStore:
             finally:
                 self._is_resizing = False
                 self._turn.notify_all()
-
-
-def _stored(txn: lmdb.Transaction, places: Sequence[bytes]) -> dict[bytes, bytes | memoryview]:
-    """What stands at each of the addresses, as it lies in the map: until the first write of the transaction."""
-    with txn.cursor() as cursor:
-        return {bytes(place): raw for place, raw in cursor.getmulti(places)}

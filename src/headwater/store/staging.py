@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import StoreError
-from headwater.store.base import MAX_VALUE, Put, address
+from headwater.store.base import MAX_ADDRESS, MAX_VALUE, Put, address
 from headwater.store.envelope import claims_offset, header_of, offset_in, seal_under
 
 Staged = dict[bytes, tuple[bytes | None, float | None]]
@@ -41,22 +41,29 @@ def stage(
         A ttl is not above 0.
     """
     places: list[bytes] = []
+    prefixes: dict[str, bytes] = {}
     for put in puts:
-        if put.ttl is not None or (put.value is not None and len(put.value) > MAX_VALUE):
+        value, namespace = put.value, put.namespace
+        if put.ttl is not None or (value is not None and len(value) > MAX_VALUE):
             check(put)
-        places.append(address(put.namespace, put.key))
+        place = (prefixes.get(namespace) or prefixes.setdefault(namespace, address(namespace, b""))) + put.key
+        if len(place) > MAX_ADDRESS:
+            address(namespace, put.key)  # raises
+        places.append(place)
     ordered = sorted(set(places))
     stored = read(ordered)
     staged: Staged = {}
     effective = 0
     headers: dict[tuple[float | None, int | None], bytes] = {}
+    is_repeated = len(ordered) < len(places)
     for place, put in zip(places, puts, strict=True):
-        there = staged[place][0] if place in staged else stored.get(place)
-        if put.value is None:
+        there = staged[place][0] if is_repeated and place in staged else stored.get(place)
+        value = put.value
+        if value is None:
             effective += there is not None
             staged[place] = (None, None)
             continue
-        offset = put.offset
+        offset, ttl = put.offset, put.ttl
         if there is not None and claims_offset(there):
             kept = offset_in(there, now)
             if kept is not None:
@@ -64,11 +71,10 @@ def stage(
                     offset = kept
                 elif offset <= kept:
                     continue
-        ttl = put.ttl
         header = headers.get((ttl, offset))
         if header is None:
             header = headers[ttl, offset] = header_of(now + ttl if seals_expiry and ttl is not None else None, offset)
-        staged[place] = seal_under(header, put.value), ttl
+        staged[place] = seal_under(header, value), ttl
         effective += 1
     return {place: staged[place] for place in ordered if place in staged}, effective
 

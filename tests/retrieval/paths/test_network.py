@@ -15,7 +15,8 @@ from headwater.nn.sequences import Histories
 from headwater.retrieval.paths.config import PathsConfig
 from headwater.retrieval.paths.export import exported
 from headwater.retrieval.paths.features import PathFeatures, UserFeatures, request_windows
-from headwater.retrieval.paths.network import Layers, PathNetwork, count_levels, spread
+from headwater.retrieval.paths.fields import count_levels
+from headwater.retrieval.paths.network import Layers, PathNetwork, spread
 
 SIZES = (5, 7)
 

@@ -61,19 +61,23 @@ def _lengths() -> list[str]:
 def _by_length(found: Found) -> Figure | None:
     if found.mean_by_length(OURS, None) is None:
         return None
-    figure, (left, right) = _new(2, 9, 3.4)
+    has_baseline = all(found.mean_by_length("bst", length) for length in LENGTHS)
+    figure, axes = _new(2 if has_baseline else 1, 9 if has_baseline else 4.5, 3.4)
+    left = axes[0]
     for channel, colour in COLOURS.items():
         if found.of(channel):
             _line(left, found, channel, "hr@300", colour)
     left.set(xlabel="latest events known", ylabel="HR@300")
     left.legend(frameon=False)
-    baseline = [found.mean_by_length("bst", length) for length in LENGTHS]
-    ours = [found.mean_by_length(OURS, length) for length in LENGTHS]
-    gains = [100 * (a / b - 1) if a is not None and b else np.nan for a, b in zip(ours, baseline, strict=True)]
-    right.bar(_lengths(), gains, color=COLOURS[OURS], width=0.6)
-    right.axhline(0, color="#333333", linewidth=0.8)
-    right.set(xlabel="latest events known", ylabel="gain over BST, %")
-    _plain(left, right)
+    if has_baseline:
+        baseline, ours = (
+            [found.mean_by_length(name, length) or np.nan for length in LENGTHS] for name in ("bst", OURS)
+        )
+        gains = [100 * (a / b - 1) for a, b in zip(ours, baseline, strict=True)]
+        axes[1].bar(_lengths(), gains, color=COLOURS[OURS], width=0.6)
+        axes[1].axhline(0, color="#333333", linewidth=0.8)
+        axes[1].set(xlabel="latest events known", ylabel="gain over BST, %")
+    _plain(*axes)
     return figure
 
 

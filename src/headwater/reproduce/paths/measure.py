@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from headwater.data import Dataset, Queries, Split
 from headwater.experiment.measure import Say, evaluate_recipe
-from headwater.metrics import FullRanking, SampledNegatives
+from headwater.metrics import FullRanking, ListedNegatives, Protocol, SampledNegatives
 from headwater.nn.devices import threads_of
 from headwater.reproduce.jobs import Job
 from headwater.reproduce.paths.views import has_item_to_item, views
@@ -58,24 +60,46 @@ def measure(job: Job, dataset: Dataset, say: Say) -> dict[str, Any]:
     kept: list[Channel] = []
     with threads_of(getattr(getattr(job.settings, "training", None), "threads", None)):
         table = evaluate_recipe(job.recipe, dataset, say=say, keep=kept.append)
-        channel, split = kept[0], job.recipe.split.split(dataset)
+        channel, split, row = kept[0], job.recipe.split.split(dataset), table.rows[0]
+        sampled = published_negatives(dataset, split) or SampledNegatives(seed=job.recipe.evaluate.seed)
+        if isinstance(sampled, ListedNegatives):
+            row = replace(
+                row, sampled=evaluate(channel, split.test, sampled, train=split.train, ks=job.recipe.evaluate.ks)
+            )
         return {
-            "row": table.rows[0].to_json(),
-            "item_to_item": _item_to_item(channel, job, dataset, split, say),
+            "row": row.to_json(),
+            "item_to_item": _item_to_item(channel, job, dataset, split, sampled, say),
             "by_length": _by_length(channel, split, say),
             "views": views(channel, split, say),
             "seconds": round(time.perf_counter() - started, 1),
         }
 
 
-def _item_to_item(channel: Channel, job: Job, dataset: Dataset, split: Split, say: Say) -> dict[str, Any] | None:
+def published_negatives(dataset: Dataset, split: Split) -> ListedNegatives | None:
+    """The negatives that came with the data, as the user attribute `negatives` (item ids).
+
+    None where there are none, or not for every user that is asked. Ids without an interaction are left out.
+    """
+    if "negatives" not in dataset.user_attributes.column_names:
+        return None
+    of_users = dataset.user_attributes.column("negatives").to_pylist()
+    codes = [dataset.items.encode(of_users[user] or []) for user in split.test.queries.users.tolist()]
+    known = [listed[listed >= 0] for listed in codes]
+    if not all(len(listed) for listed in known):
+        return None
+    offsets = np.concatenate([[0], np.cumsum([len(listed) for listed in known])]).astype(np.int64)
+    return ListedNegatives(offsets, np.concatenate(known))
+
+
+def _item_to_item(
+    channel: Channel, job: Job, dataset: Dataset, split: Split, protocol: Protocol, say: Say
+) -> dict[str, Any] | None:
     if not has_item_to_item(channel):
         return None
     say(f"evaluating {channel.name} from item to item")
-    by_items, settings = ItemToItem(channel), job.recipe.evaluate
-    full = evaluate(by_items, split.test, FullRanking(), train=split.train, ks=settings.ks)
-    protocol = SampledNegatives(seed=settings.seed)
-    sampled = evaluate(by_items, split.test, protocol, train=split.train, interactions=dataset, ks=settings.ks)
+    by_items, ks = ItemToItem(channel), job.recipe.evaluate.ks
+    full = evaluate(by_items, split.test, FullRanking(), train=split.train, ks=ks)
+    sampled = evaluate(by_items, split.test, protocol, train=split.train, interactions=dataset, ks=ks)
     return {"full": full.to_json(), "sampled": sampled.to_json()}
 
 

@@ -127,7 +127,7 @@ def _case(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
         f"<div><h4>{name}</h4><table>{''.join(_near(near, case, shared) for near in case['neighbours'])}</table></div>"
         for name, case in (("SimNet", ours), ("ItemCF", theirs))
     )
-    kind = f"{ours['category']}, {ours['interactions']:,} interactions; {len(shared)} neighbours by both"
+    kind = f"{ours['category']}, {ours['interactions']:,} interactions; {len(shared)} of the neighbours by both"
     return (
         f"<div class='case'><h3>{escape(ours['title'])}</h3><span class='kind'>{escape(kind)}</span>"
         f"<div class='pair'>{sides}</div></div>"
@@ -142,7 +142,7 @@ def _near(near: dict[str, Any], case: dict[str, Any], shared: set[str]) -> str:
     return (
         f"<tr><td><span{kind}>{escape(near['title'])}</span><br><span class='kind'>{escape(about)}</span></td>"
         f"<td style='width:26%'><div class='bar' style='width:{width:.0f}%'></div></td>"
-        f"<td class='number'>{near['similarity']:.3f}</td></tr>"
+        f"<td class='number'>{near['similarity']:.3g}</td></tr>"
     )
 
 

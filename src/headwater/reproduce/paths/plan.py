@@ -17,12 +17,16 @@ HEADLINE = (OURS, "bst")
 
 SEEDS = 3
 
+VECTOR = "paths-vector"
 VECTOR_WIDTH = 8
+
+OWN_NEGATIVES = 32
+"""Of each positive, where hops are vectors and the negatives of `paths` are those of a whole step."""
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "paths-without-bias-net": {"has_bias_net": False},
     "paths-without-direct-net": {"has_direct_net": False},
-    "paths-vector": {"path_dimension": VECTOR_WIDTH},
+    VECTOR: {"path_dimension": VECTOR_WIDTH},
 }
 """Name -> what is changed of `paths`. The loss that `paths` does not have is tried as well."""
 
@@ -50,8 +54,13 @@ def with_ablations(recipe: Recipe) -> Recipe:
         return recipe
     other_loss = "bce" if whole.loss == "softmax" else "softmax"
     changes = ABLATIONS | {f"{OURS}-{other_loss}": {"loss": other_loss}}
+    if whole.shares_negatives:  # which vectors cannot
+        changes[VECTOR] = changes[VECTOR] | {"shares_negatives": False, "negatives": OWN_NEGATIVES}
     named = {chosen.name for chosen in recipe.channels}
+    plain = whole.model_dump()
     added = [
-        whole.model_copy(update={"name": name, **changed}) for name, changed in changes.items() if name not in named
+        PathsConfig.model_validate({**plain, "name": name, **changed})
+        for name, changed in changes.items()
+        if name not in named
     ]
     return recipe.model_copy(update={"channels": (*recipe.channels, *added)})

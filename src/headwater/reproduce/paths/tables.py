@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headwater.reproduce.paths.found import Found, Protocol, Run, Side
 from headwater.reproduce.paths.measure import LENGTH_CUTOFFS, LENGTHS
-from headwater.reproduce.paths.plan import ABLATIONS, OURS
+from headwater.reproduce.paths.plan import ABLATIONS, OURS, VECTOR
 from headwater.reproduce.paths.published import GROUPS_OF_TABLE_4, METHODS, TABLE_2, TABLE_4, Published
 from headwater.reproduce.sheet import NOT_PUBLISHED, Cell, Sheet, compared
 from headwater.show import NOT_RUN, over_seeds
@@ -126,7 +126,14 @@ def _ablations(found: Found, side: Side) -> Sheet:
         lines.append(cells)
     kinds = {"sampled": "99 negatives", "full": "full ranking"}
     head = [f"{metric}, {kinds[protocol]}" for protocol in PROTOCOLS for metric in ("HR@10", "NDCG@10")]
-    return Sheet(f"Ablations, {found.title}, {SIDES[side]}", ["", *head], lines, provenance(found, "sampled"))
+    notes = provenance(found, "sampled")
+    whole, vector = (next((run.row.settings for run in found.of(name)), {}) for name in (OURS, VECTOR))
+    if whole.get("shares_negatives") and vector:
+        notes.append(
+            f"vectors cannot share negatives: {vector['negatives']} of each positive's own, where {OURS} has "
+            f"{whole['negatives']:,} of a step"
+        )
+    return Sheet(f"Ablations, {found.title}, {SIDES[side]}", ["", *head], lines, notes)
 
 
 def _table_4(found: Found) -> Sheet:

@@ -13,10 +13,12 @@ from headwater.experiment.measure import Say
 from headwater.metrics import SampledNegatives
 from headwater.retrieval.base import Channel
 from headwater.retrieval.item_to_item import HasSimilarities, neighbours_of
-from headwater.retrieval.paths.channel import Paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    # Only where it is: Paths needs compiled kernels, and a machine without them can do the other jobs.
+    from headwater.retrieval.paths.channel import Paths
 
 WELL_KNOWN = 8
 """Items of the case study: the most chosen one of each of the largest categories."""
@@ -42,7 +44,7 @@ def views(channel: Channel, split: Split, say: Say) -> dict[str, Any]:
         return {}
     say(f"looking at what {channel.name} has learned")
     found: dict[str, Any] = {"neighbours": _neighbours(channel, split.train)}
-    if isinstance(channel, Paths):
+    if _is_paths(channel):
         found["category_similarity"] = _category_similarity(channel, split.train)
         found["trigger_weights"] = _trigger_weights(channel, split)
         found |= _gender_interest(channel, split)
@@ -51,7 +53,11 @@ def views(channel: Channel, split: Split, say: Say) -> dict[str, Any]:
 
 def has_item_to_item(channel: Channel) -> TypeGuard[HasSimilarities]:
     """Whether the model says how similar two items are; vectors of a path do not, without a user."""
-    return isinstance(channel, HasSimilarities) and not (isinstance(channel, Paths) and channel.config.is_vector)
+    return isinstance(channel, HasSimilarities) and not (_is_paths(channel) and channel.config.is_vector)
+
+
+def _is_paths(channel: object) -> TypeGuard[Paths]:
+    return getattr(channel, "kind", "") == "paths"
 
 
 def well_known(data: Dataset) -> list[int]:

@@ -14,7 +14,8 @@ from headwater.retrieval.paths.weights import LayerWeights, PathWeights, UserWei
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from headwater.retrieval.paths.network import PathNetwork, UserField
+    from headwater.retrieval.paths.fields import UserField
+    from headwater.retrieval.paths.network import PathNetwork
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""How fast profiles take events: `python benchmarks/profile.py`. Figures and their date stand in docs/store.md."""
+"""How fast profiles take events: `python benchmarks/histories.py`. Figures and their date stand in docs/store.md."""
 
 from __future__ import annotations
 
