@@ -23,6 +23,7 @@ from headwater.nn.inheritance import inherit
 from headwater.ranking.batches import DayBatches, InputColumns
 from headwater.ranking.din import DIN, DINConfig
 from headwater.ranking.features import RankingFeatures
+from headwater.ranking.model import ImpressionModel, model_class
 from headwater.ranking.training import _Task
 
 PROGRAM = Path(fit_days.__file__)
@@ -188,6 +189,27 @@ def test_a_checkpoint_of_other_days_settings_or_ids_is_refused(tmp_path: Path) -
     others = replace(impressions(3), items=Vocabulary([f"other {code}" for code in range(40)]))
     with pytest.raises(LineageError, match="belongs to another vocabulary"):
         DIN(DINConfig(**SMALL)).fit(others, checkpoint=folder, resume=True)
+
+
+def test_days_that_come_one_by_one_give_the_bits_of_one_call() -> None:
+    data = impressions(4)
+    one = DIN(DINConfig(**SMALL)).fit(data)
+    several = DIN(DINConfig(**SMALL))
+    for day in range(4):
+        several.fit(data.select(data.days == day))
+    assert several.predict(data)["click"].tobytes() == one.predict(data)["click"].tobytes()
+    with pytest.raises(LineageError, match="din has learned from other items"):
+        several.fit(replace(data, items=Vocabulary([f"other {code}" for code in range(40)])))
+    with pytest.raises(ConfigError, match="din has learned click, cart, conversion, and made up is labelled by click"):
+        several.fit(impressions(2, tasks=("click",)))
+
+
+def test_networks_are_models_of_impressions() -> None:
+    for kind in ("din", "can"):
+        model = model_class(kind)
+        assert isinstance(model(), ImpressionModel)
+        assert model.is_incremental
+        assert (model.kind, model.config_class().kind) == (kind, kind)
 
 
 # -- inheriting

@@ -6,6 +6,7 @@ scratch would forget them, and new moments of Adam would take their first steps 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -45,15 +46,21 @@ def inherit(folder: Path, vocabulary: str, model: nn.Module, optimizer: torch.op
     ArtefactError
         There is no checkpoint, or it is damaged.
     """
-    tensors = load_parameters(folder, vocabulary)
+    return take_over(load_parameters(folder, vocabulary), str(folder), model, optimizer)
+
+
+def take_over(
+    tensors: Mapping[str, Tensor], source: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[str, ...]:
+    """Do what `inherit` does with tensors that are at hand; `source` is what errors call them."""
     state = model.state_dict()
     kept = {name.removeprefix(MODEL): tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
     for name, tensor in sorted(kept.items()):
         if name not in state:
-            raise ConfigError(f"the model of {folder} has {name!r}, and this one has not: a model may only grow")
+            raise ConfigError(f"the model of {source} has {name!r}, and this one has not: a model may only grow")
         if state[name].shape != tensor.shape:
             raise ConfigError(
-                f"{name!r} has shape {tuple(tensor.shape)} in {folder} and {tuple(state[name].shape)} here: "
+                f"{name!r} has shape {tuple(tensor.shape)} in {source} and {tuple(state[name].shape)} here: "
                 "what is inherited keeps its shape; add what is new beside it"
             )
     model.load_state_dict({**state, **kept})
@@ -62,10 +69,10 @@ def inherit(folder: Path, vocabulary: str, model: nn.Module, optimizer: torch.op
 
 
 def restore_moments(
-    optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], tensors: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
 ) -> None:
     """Put the moments among a checkpoint's tensors to the parameters that they belong to."""
     for name, tensor in tensors.items():
         if name.startswith(ADAM):
             moment, _, of = name.removeprefix(ADAM).partition(".")
-            optimizer.state[parameters[of]][moment] = tensor.to(parameters[of].device)
+            optimizer.state[parameters[of]][moment] = tensor.to(parameters[of].device, copy=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from headwater.errors import ConfigError, TrainingDiverged
 from headwater.nn.averages import Averages
 from headwater.nn.batches import Batches, step_seed
 from headwater.nn.checkpoint import Identity, Progress, load_checkpoint, save_checkpoint
-from headwater.nn.inheritance import inherit, restore_moments
+from headwater.nn.inheritance import inherit, restore_moments, take_over
 from headwater.nn.progress import Display
 from headwater.nn.settings import TrainingConfig
 
@@ -84,7 +84,8 @@ def train(
     before_epoch: Callable[[int], None] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
-    inherited: Path | None = None,
+    inherited: Path | Mapping[str, Tensor] | None = None,
+    keep: Callable[[dict[str, Tensor]], None] | None = None,
     console: Console | None = None,
 ) -> TrainingReport:
     """Train `model` in place; it ends with the weights of the best validation, or the last ones without any.
@@ -105,8 +106,11 @@ def train(
     resume : bool
         Go on from the checkpoint there; begin anew where there is none. A resumed run ends with the same bits as
         one that was never stopped.
-    inherited : Path, optional
-        Folder of a checkpoint of a smaller model that a new training begins from; see `headwater.nn.inheritance`.
+    inherited : Path, or dict of str to Tensor, optional
+        Folder of a checkpoint of a smaller model, or what `keep` was given, that a new training begins from; see
+        `headwater.nn.inheritance`.
+    keep : callable, optional
+        Is given what a checkpoint would hold at the end, weights and moments, not copied.
 
     Raises
     ------
@@ -117,9 +121,11 @@ def train(
     LineageError, ArtefactError
         See `load_checkpoint`.
     """
-    return _Training(fabric, model, batches, config, identity, validate, checkpoint, before_epoch).run(
-        resume=resume, inherited=inherited, console=console or Console(stderr=True)
-    )
+    training = _Training(fabric, model, batches, config, identity, validate, checkpoint, before_epoch)
+    report = training.run(resume=resume, inherited=inherited, console=console or Console(stderr=True))
+    if keep is not None:
+        keep(training.tensors())
+    return report
 
 
 class _Training:
@@ -160,10 +166,15 @@ class _Training:
             fused=True,
         )
 
-    def run(self, *, resume: bool, console: Console, inherited: Path | None = None) -> TrainingReport:
+    def run(
+        self, *, resume: bool, console: Console, inherited: Path | Mapping[str, Tensor] | None = None
+    ) -> TrainingReport:
         is_resumed = resume and self.checkpoint is not None and self._restore(self.checkpoint)
         if inherited is not None and not is_resumed:
-            self.new_parameters = inherit(inherited, self.identity.vocabulary, self.model, self.adam)
+            if isinstance(inherited, Path):
+                self.new_parameters = inherit(inherited, self.identity.vocabulary, self.model, self.adam)
+            else:
+                self.new_parameters = take_over(inherited, "an earlier training", self.model, self.adam)
             self.averages = Averages(self.parameters, self.config.averaging)
         if self.fabric.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.fabric.device)
@@ -295,15 +306,18 @@ class _Training:
         return rate
 
     def _save(self) -> None:
-        if self.checkpoint is None or self.fabric.global_rank != 0:
-            return
+        if self.checkpoint is not None and self.fabric.global_rank == 0:
+            save_checkpoint(self.checkpoint, self.identity, self.at, self.tensors())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds beside the progress."""
         tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
         tensors |= {f"best.{name}": weight for name, weight in self.best.items()}
         tensors |= {f"average.{name}": weight for name, weight in self.averages.tensors.items()}
         for name, parameter in self.parameters.items():
             moments = self.adam.state.get(parameter, {})
             tensors |= {f"adam.{moment}.{name}": value for moment, value in moments.items()}
-        save_checkpoint(self.checkpoint, self.identity, self.at, tensors)
+        return tensors
 
     def _restore(self, checkpoint: Path) -> bool:
         """Go on from the checkpoint there; whether there is one."""

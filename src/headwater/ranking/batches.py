@@ -126,7 +126,9 @@ class DayBatches:
         """Batch `step` of the day `days[epoch]`; see `Batches`."""
         if self._order[0] != epoch:
             rows = self._slices[epoch]
-            order = np.random.default_rng([self._seed, epoch]).permutation(rows.stop - rows.start) + rows.start
+            # Of the day's own number, so that it does not matter with which days a call of training began.
+            seeds = [self._seed, self.days[epoch] & 0xFFFFFFFF]
+            order = np.random.default_rng(seeds).permutation(rows.stop - rows.start) + rows.start
             self._order = (epoch, order)
         order = self._order[1]
         # Nearly equal batches, instead of full ones and a small rest whose few impressions would weigh more.

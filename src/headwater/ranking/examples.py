@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headwater.data.dataset import Dataset
-from headwater.data.impressions import DAY, Impressions
-from headwater.data.rated import HOURS, WEEKDAYS, rated_impressions
+from headwater.data.impressions import Impressions
+from headwater.data.levels import CLOCK, clock_context
+from headwater.data.rated import rated_impressions
 from headwater.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,13 +72,8 @@ def sampled_impressions(dataset: Dataset, negatives: int, *, seed: int = 0) -> I
         times=times,
         labels={"click": np.repeat([1, 0], [len(users), int(is_found.sum())]).astype(np.int8)},
         histories=dataset,
-        context={
-            "hour": (times % DAY // 3_600 + 1).astype(np.int32),
-            "weekday": ((times // DAY + 3) % 7 + 1).astype(np.int32),  # 1970-01-01 was a Thursday
-        }
-        if has_clock
-        else None,
-        context_levels={"hour": HOURS, "weekday": WEEKDAYS} if has_clock else None,
+        context=clock_context(times, 0) if has_clock else None,
+        context_levels=CLOCK if has_clock else None,
         user_attributes=dataset.user_attributes,
         item_attributes=dataset.item_attributes,
         sampled=f"{negatives} an event, by interactions^{SAMPLING_POWER}, none that the user has an event with",

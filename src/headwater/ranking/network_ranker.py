@@ -12,7 +12,7 @@ from headwater.data.dataset import Dataset
 from headwater.data.impressions import Impressions
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, LineageError
 from headwater.ranking.config import NetworkConfig
 from headwater.ranking.features import RankingFeatures
 from headwater.ranking.scoring import SERVED, Scorer
@@ -22,6 +22,7 @@ from headwater.retrieval.base import Candidates
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from headwater.nn.training import TrainingReport
     from headwater.ranking.networks.din import DINNetwork
@@ -43,6 +44,8 @@ class NetworkRanker(ABC, Generic[C]):
 
     kind: ClassVar[str]
     config_class: ClassVar[type[NetworkConfig]]
+    is_incremental: ClassVar[bool] = True
+    """`fit` goes on from what an earlier `fit` of the same ranker learned."""
 
     def __init__(self, config: C | None = None) -> None:
         self.config: C = config or self.config_class()  # type: ignore[assignment,call-arg]
@@ -51,6 +54,7 @@ class NetworkRanker(ABC, Generic[C]):
         self._network: DINNetwork | None = None
         self._scorer: Scorer | None = None
         self._folder: Path | None = None
+        self._learned: dict[str, Tensor] | None = None
 
     @property
     def name(self) -> str:
@@ -93,6 +97,9 @@ class NetworkRanker(ABC, Generic[C]):
     ) -> Self:
         """Learn from each day once, in time order; the last day's weights stay. `report` then says how it went.
 
+        Called again, it goes on with weights and moments, so that days may come one by one: the result is that of one
+        call with all of them. A ranker that was loaded has no moments and begins anew.
+
         Parameters
         ----------
         data : Impressions, or Dataset
@@ -116,7 +123,7 @@ class NetworkRanker(ABC, Generic[C]):
         ConfigError
             There is no impression, an input or task that is not in the data, a checkpoint of other settings or data.
         LineageError
-            A checkpoint belongs to another vocabulary.
+            A checkpoint, or what was learned before, belongs to another vocabulary.
         """
         from headwater.ranking.training import train_days
 
@@ -126,23 +133,46 @@ class NetworkRanker(ABC, Generic[C]):
             data = examples_of(data, self.config)
         if not len(data):
             raise ConfigError(f"{data.name} has no impression, so there is nothing to learn from")
-        self._features, self._folder, self._scorer = RankingFeatures.of(data, self.config), None, None
+        if self._learned is None or inherit is not None:
+            self._features, self._learned = RankingFeatures.of(data, self.config), None
+        else:
+            self._require_same(data)
+        self._folder = self._scorer = None
         report = train_days(
             self.new_network,
-            self._features,
+            self.features,
             self.config,
             data,
             adopt=self._adopt,
             each_day=None if each_day is None else lambda day: self._told(each_day, day),
             checkpoint=checkpoint,
             resume=resume,
-            inherited=inherit,
+            inherited=inherit or self._learned,
+            keep=self._keep,
         )
         self._scorer = None  # of weights that have moved since
         if validate is not None:
             report = replace(report, best_epoch=report.epochs - 1, best_value=float(validate(self)))
         self.report = report
         return self
+
+    def _require_same(self, data: Impressions) -> None:
+        """Raise where what was learned before does not fit `data`."""
+        features = self.features
+        for known, vocabulary, what in ((features.items, data.items, "items"), (features.users, data.users, "users")):
+            if known and vocabulary.fingerprint() != known:
+                raise LineageError(
+                    f"{self.name} has learned from other {what} ({known}) than those of {data.name} "
+                    f"({vocabulary.fingerprint()}); make a new one"
+                )
+        if data.tasks != features.tasks:
+            raise ConfigError(
+                f"{self.name} has learned {', '.join(features.tasks)}, and {data.name} is labelled by "
+                f"{', '.join(data.tasks)}; make a new one"
+            )
+
+    def _keep(self, tensors: dict[str, Tensor]) -> None:
+        self._learned = tensors
 
     def _adopt(self, network: DINNetwork) -> None:
         self._network = network

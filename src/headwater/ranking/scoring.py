@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from headwater.data.impressions import DAY, UNSEEN
+from headwater.data.impressions import UNSEEN
+from headwater.data.levels import CLOCK, clock_context
 from headwater.data.queries import Queries
 from headwater.errors import ConfigError
 from headwater.ranking.config import SERVICE_CONTEXT, NetworkConfig
@@ -199,16 +200,11 @@ class Scorer:
 
 
 def _said(queries: Queries, name: str) -> list[str]:
-    """What each request says of itself, as `headwater.data.rated` names the levels."""
+    """What each request says of itself, as impressions name the levels."""
     if name == "scenario":
         return list(queries.scenarios)
-    times = queries.request_times
-    if name == "hour":
-        return [f"{hour:02d}" for hour in (times % DAY // 3_600).tolist()]
-    if name == "weekday":
-        from headwater.data.rated import WEEKDAYS
-
-        return [WEEKDAYS[day] for day in ((times // DAY + 3) % 7 + 1).tolist()]
+    if name in CLOCK:
+        return [CLOCK[name][level] for level in clock_context(queries.request_times, 0)[name].tolist()]
     raise ConfigError(f"a request has no {name!r}; a ranker that serves may read {', '.join(SERVICE_CONTEXT)}")
 
 

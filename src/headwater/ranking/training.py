@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,8 @@ def train_days(
     each_day: Callable[[int], None] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
-    inherited: Path | None = None,
+    inherited: Path | Mapping[str, Tensor] | None = None,
+    keep: Callable[[dict[str, Tensor]], None] | None = None,
 ) -> TrainingReport:
     """Train a new network on every day of `impressions`; see `NetworkRanker.fit`, which this is the work of.
 
@@ -102,6 +103,7 @@ def train_days(
             checkpoint=checkpoint,
             resume=resume,
             inherited=inherited,
+            keep=keep,
         )
 
 
