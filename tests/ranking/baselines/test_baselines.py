@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,6 @@ def test_taste_and_quality_are_learned_on_earlier_days_for_a_later_one(model: An
 
 
 def test_labels_of_what_is_predicted_are_not_read(model: Any) -> None:
-    from dataclasses import replace
-
     train, test = made_up(4_000).split_days(6, 7)
     blind = replace(test, labels={"click": np.ones(len(test), np.int8)})
     model.fit(train)
@@ -84,8 +83,6 @@ def test_a_saved_model_predicts_the_same_and_holds_no_pickle(model: Any, tmp_pat
 
 
 def test_other_vocabularies_are_refused_and_grown_ones_are_not(model: Any, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     train, test = made_up(2_000).split_days(6, 7)
     model.fit(train).save(tmp_path / "model")
     with pytest.raises(LineageError):
@@ -111,8 +108,6 @@ def test_altered_trees_are_refused(tmp_path: Path) -> None:
 
 
 def test_one_label_only_is_nothing_to_learn_from(model: Any) -> None:
-    from dataclasses import replace
-
     impressions = made_up(500)
     silent = replace(impressions, labels={"click": np.zeros(500, np.int8)})
     with pytest.raises(SchemaError, match="cannot learn 'click': of 500 samples 0 are positive"):
@@ -120,8 +115,6 @@ def test_one_label_only_is_nothing_to_learn_from(model: Any) -> None:
 
 
 def test_a_day_without_clicks_is_trained_on(model: Any) -> None:
-    from dataclasses import replace
-
     impressions = made_up(3_000, conversions=False)
     quiet = np.where(impressions.days == 3, 0, impressions.labels["click"]).astype(np.int8)
     train, test = replace(impressions, labels={"click": quiet}).split_days(6, 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -14,7 +15,7 @@ from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ArtefactError, SchemaError
 from headwater.ranking.baselines.config import BaselineConfig
 from headwater.ranking.baselines.inputs import Inputs, InputTables
-from headwater.retrieval.artefact import below, open_artefact, read_tensors, save_artefact
+from headwater.retrieval.artefact import TENSORS, below, open_artefact, read_tensors, save_artefact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ C = TypeVar("C", bound=BaselineConfig)
 M = TypeVar("M", bound=TaskModel)
 
 
-class Baseline(Generic[C, M]):
+class Baseline(ABC, Generic[C, M]):
     """Fits one `TaskModel` for each label of the impressions; see `ImpressionModel`.
 
     Parameters
@@ -71,7 +72,8 @@ class Baseline(Generic[C, M]):
         ConfigError
             The impressions lack an attribute or a context that the settings name.
         """
-        self._tables, self._models = {}, {}
+        tables: dict[str, InputTables] = {}
+        models: dict[str, M] = {}
         for task in impressions.tasks:
             samples = impressions.select(impressions.samples(task))
             labels = samples.labels[task]
@@ -80,8 +82,9 @@ class Baseline(Generic[C, M]):
                     f"{impressions.name}: {self.name} cannot learn {task!r}: of {len(labels):,} samples "
                     f"{int(labels.sum()):,} are positive. Train on more days, or leave the label out."
                 )
-            self._tables[task], inputs = InputTables.learn(samples, task, self.config)
-            self._models[task] = self._learn(inputs, labels)
+            tables[task], inputs = InputTables.learn(samples, task, self.config)
+            models[task] = self._learn(inputs, labels)
+        self._tables, self._models = tables, models
         self._items, self._users = impressions.items.fingerprint(), impressions.users.fingerprint()
         return self
 
@@ -116,7 +119,7 @@ class Baseline(Generic[C, M]):
     def load(cls, path: Path, vocabulary: Vocabulary) -> Self:
         """Read what `save` wrote; see `load_artefact` for what is refused. Users are compared by `predict`."""
         artefact = open_artefact(path, vocabulary, kind=cls.kind, config=cls.config_class)
-        tensors = read_tensors(path / "tensors.safetensors")
+        tensors = read_tensors(path / TENSORS)
         model = cls(artefact.config)
         model._items = vocabulary.fingerprint(artefact.n_items)
         model._users = tensors["users"].tobytes().decode()
@@ -130,11 +133,13 @@ class Baseline(Generic[C, M]):
             model._models[task] = model._restore(below(own, "model."), own_texts)
         return model
 
+    @abstractmethod
     def _learn(self, inputs: Inputs, labels: NDArray[np.int8]) -> M:
-        raise NotImplementedError
+        """Train one task's model on its samples; labels are (n,) of 0 and 1, both there."""
 
+    @abstractmethod
     def _restore(self, tensors: Mapping[str, NDArray[Any]], files: Mapping[str, str]) -> M:
-        raise NotImplementedError
+        """The model whose `tensors` and `files` these are."""
 
 
 def _writer(text: str) -> Callable[[Path], str]:
