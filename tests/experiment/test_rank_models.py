@@ -117,6 +117,9 @@ def test_next_day_evaluation_trains_through_the_day_before(tmp_path: Path, monke
     table = progressive(recipe, impressions, first=4, last=6)
     clicks = [row for row in table.rows if row.task == "click"]
     assert [(row.train_until, row.days) for row in clicks] == [(3, (4, 4)), (4, (5, 5)), (5, (6, 6))]
+    skipped = sum(row.whole.skipped_users for row in clicks)
+    everybody = skipped + sum(row.whole.users for row in clicks)
+    assert any(f"{skipped:,} of {everybody:,} (click), " in note for note in table.notes())
     # The same day predicted from the same days is the same figure, however it is asked for.
     again = progressive(recipe, impressions, first=6, last=6)
     assert again.rows[0].whole.auc == clicks[-1].whole.auc

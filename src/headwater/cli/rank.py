@@ -133,6 +133,7 @@ def print_rank_table(console: Console, table: RankTable) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )
     for task in dict.fromkeys(row.task for row in table.rows):
         for row in (row for row in table.rows if row.task == task):
@@ -152,6 +153,7 @@ def print_by_activity(console: Console, table: RankTable) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )
     for row in table.rows:
         cells = (f"{_figure(found.gauc)} ({found.users:,})" for found in row.by_activity.values())
@@ -169,6 +171,7 @@ def print_days(console: Console, table: RankTable) -> None:
             title_justify="left",
             box=box.SIMPLE_HEAD,
             pad_edge=False,
+            collapse_padding=True,
         )
         of_task = [row for row in table.rows if row.task == task]
         for day in dict.fromkeys(row.days[0] for row in of_task):

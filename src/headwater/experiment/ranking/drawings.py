@@ -32,6 +32,8 @@ def draw_reliability(table: RankTable, path: Path) -> Path:
 
 def draw_progress(table: RankTable, path: Path, *, metric: str = "gauc") -> Path:
     """A figure of the next day by day, one panel a task, one line a model."""
+    from matplotlib.ticker import MaxNLocator
+
     tasks = list(dict.fromkeys(row.task for row in table.rows))
     models = list(dict.fromkeys(row.model for row in table.rows))
     figure, axes = _new(len(tasks))
@@ -40,6 +42,7 @@ def draw_progress(table: RankTable, path: Path, *, metric: str = "gauc") -> Path
             rows: list[RankRow] = [row for row in table.rows if (row.task, row.model) == (task, model)]
             days = [float(row.days[0]) for row in rows]
             _line(axis, days, [getattr(row.whole, metric) for row in rows], at, model)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(title=task, xlabel="day, trained through the day before", ylabel=metric.upper())
         axis.legend(frameon=False, fontsize=8)
     return _save(figure, path)

@@ -101,22 +101,36 @@ class RankTable:
         if not self.rows:
             return []
         first = self.rows[0]
-        of_first = [row for row in self.rows if row.model == first.model and row.days == first.days]
+        # Every model is measured on the same samples, so those of one model say it for all.
+        of_first = [row for row in self.rows if row.model == first.model]
+        skipped = {
+            task: [
+                sum(values)
+                for values in zip(
+                    *(
+                        (row.whole.skipped_users, row.whole.users + row.whole.skipped_users)
+                        for row in of_first
+                        if row.task == task
+                    ),
+                    strict=True,
+                )
+            ]
+            for task in dict.fromkeys(row.task for row in of_first)
+        }
         quiet = self.impressions.days_without_positives(self.impressions.tasks[0])
         said = [
             f"{self.impressions.name}: {len(self.impressions):,} impressions of {self.impressions.days[-1] + 1:,} days"
             + (f"; negatives are sampled: {self.impressions.sampled}" if self.impressions.sampled else ""),
             "GAUC is weighted by the task's samples; users whose samples have one label are skipped: "
-            + ", ".join(
-                f"{row.whole.skipped_users:,} of {row.whole.users + row.whole.skipped_users:,} ({row.task})"
-                for row in of_first
-            ),
-            "logloss of the measured base rate: "
-            + ", ".join(f"{row.whole.base_logloss:.4f} ({row.task})" for row in of_first),
+            + ", ".join(f"{part:,} of {whole:,} ({task})" for task, (part, whole) in skipped.items())
+            + (", each day's counted by themselves" if self.part == "next-day" else ""),
             "a history ends strictly before its impression; rates of ids count earlier days only",
             f"commit {', '.join(dict.fromkeys(row.commit for row in self.rows))}; "
             f"{', '.join(dict.fromkeys(row.machine for row in self.rows))}",
         ]
+        if self.part != "next-day":
+            base = ", ".join(f"{row.whole.base_logloss:.4f} ({row.task})" for row in of_first)
+            said.append(f"logloss of the measured base rate: {base}")
         if quiet:
             shown = ", ".join(map(str, quiet[:5])) + (f" and {len(quiet) - 5:,} more" if len(quiet) > 5 else "")
             said.append(f"days without a {self.impressions.tasks[0]}: {shown}")
