@@ -18,6 +18,7 @@ CHANNELS = {
     "bert4rec": "headwater.retrieval.sequence.bert4rec:BERT4Rec",
     "bst": "headwater.retrieval.towers.bst:BST",
     "comirec": "headwater.retrieval.towers.comirec:ComiRec",
+    "divide": "headwater.retrieval.divide.channel:Divide",
     "dssm": "headwater.retrieval.towers.dssm:DSSM",
     "ease": "headwater.retrieval.classic.ease:EASE",
     "itemcf": "headwater.retrieval.classic.itemcf:ItemCF",

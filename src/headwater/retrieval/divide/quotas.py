@@ -46,7 +46,9 @@ def quotas(chances: NDArray[np.floating], rooms: NDArray[np.integer], total: int
     """
     require_alpha(alpha)
     if not (np.isfinite(chances).all() and (chances >= 0).all()):
-        raise ConfigError("chances of clusters must be finite and not negative; was the intent model trained to the end?")
+        raise ConfigError(
+            "chances of clusters must be finite and not negative; was the intent model trained to the end?"
+        )
     rooms = np.asarray(rooms, np.int64)
     if not chances.size:
         return np.zeros(rooms.shape, np.int64)
@@ -69,7 +71,9 @@ def _shares(weights: NDArray[np.float64], rooms: NDArray[np.int64], totals: NDAr
     while True:
         # Relative to the highest that is still open: p^α of the others may be 0 in float64.
         highest = np.max(weights, axis=1, where=is_open, initial=-np.inf)
-        parts = np.where(is_open, np.exp(np.minimum(weights - np.where(is_open.any(1), highest, 0.0)[:, None], 0.0)), 0.0)
+        parts = np.where(
+            is_open, np.exp(np.minimum(weights - np.where(is_open.any(1), highest, 0.0)[:, None], 0.0)), 0.0
+        )
         wanted = left[:, None] * parts / np.maximum(parts.sum(1), 1e-300)[:, None]
         is_full = is_open & (wanted >= rooms)
         if not is_full.any():

@@ -1,0 +1,165 @@
+"""One encoder, told for which cluster it encodes (Zhang et al., WWW 2023, section 2.3), and a model of the intent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headwater.nn.encoder import Encoder
+from headwater.nn.inputs import EMBEDDING_STD, Catalogue, EventInputs
+from headwater.nn.objective import Objective
+from headwater.nn.sequences import Histories, Windows, last_outputs
+from headwater.retrieval.learned import LearnedNetwork
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from headwater.retrieval.divide.batches import DivideBatch
+    from headwater.retrieval.divide.config import DivideConfig
+
+EXPERTS = 4
+"""Encoders of the mixture (section 3.1.2)."""
+
+
+class DivideNetwork(LearnedNetwork):
+    """e_u of a user for one cluster (eqs. 4-5), and p(cluster | user).
+
+    Parameters
+    ----------
+    config : DivideConfig
+    catalogue : Catalogue
+    labels : (items,) int32
+        The cluster of each item.
+    n_clusters : int
+    """
+
+    labels: Tensor
+
+    def __init__(self, config: DivideConfig, catalogue: Catalogue, labels: NDArray[np.int32], n_clusters: int) -> None:
+        super().__init__()
+        self.config, d = config, config.dimension
+        self.inputs = EventInputs(catalogue, config.inputs, d, config.length, config.dropout)
+        self.encoders = nn.ModuleList(
+            Encoder(
+                d,
+                config.layers,
+                config.heads,
+                feed_forward=config.feed_forward,
+                dropout=config.dropout,
+                is_causal=True,
+            )
+            for _ in range(EXPERTS if config.adaptation == "experts" else 1)
+        )
+        # At one, so that training begins with one encoder for all clusters (eq. 5).
+        self.scales = nn.Parameter(torch.ones(n_clusters, d)) if config.adaptation == "hadamard" else None
+        self.prefixes = None
+        if config.adaptation == "prefix":
+            self.prefixes = nn.Parameter(torch.randn(n_clusters, d) * EMBEDDING_STD)
+        self.gates = nn.Parameter(torch.zeros(n_clusters, d, EXPERTS)) if config.adaptation == "experts" else None
+        self.intent = IntentNetwork(config, catalogue, n_clusters)
+        self.register_buffer("labels", torch.from_numpy(labels.astype(np.int64)))
+        members = [np.flatnonzero(labels == k) for k in range(n_clusters)]
+        place = np.zeros(len(labels), np.int64)
+        for items in members:
+            place[items] = np.arange(len(items))
+        self.register_buffer("place", torch.from_numpy(place), persistent=False)
+        self.sizes = [len(items) for items in members]
+        self.register_buffer(
+            "sorted", torch.from_numpy(np.concatenate([*members, np.zeros(0, np.int64)])), persistent=False
+        )
+
+    def members(self, cluster: int) -> Tensor:
+        """(size,) int64 item codes of one cluster, ascending."""
+        begin = sum(self.sizes[:cluster])
+        found: Tensor = self.sorted[begin : begin + self.sizes[cluster]]  # type: ignore[index]
+        return found
+
+    def forward(self, windows: Windows, tasks: Tensor) -> Tensor:
+        """(b, w, d) outputs of windows for the cluster of each row, tasks (b,)."""
+        if self.scales is not None:
+            return self.encoders[0](self.inputs(windows, scale=self.scales[tasks]), windows.is_event)
+        vectors = self.inputs(windows)
+        if self.prefixes is not None:
+            vectors = torch.cat([self.prefixes[tasks, None].to(vectors.dtype), vectors], 1)
+            is_event = functional.pad(windows.is_event, (1, 0), value=True)
+            return self.encoders[0](vectors, is_event)[:, 1:]
+        if self.gates is None:
+            return self.encoders[0](vectors, windows.is_event)
+        chances = torch.einsum("bwd,bde->bwe", vectors, self.gates[tasks].to(vectors.dtype)).softmax(-1)
+        outputs = torch.stack([encoder(vectors, windows.is_event) for encoder in self.encoders], -1)
+        return (outputs * chances[:, :, None]).sum(-1)
+
+    def losses(self, batch: DivideBatch, objectives: list[Objective]) -> tuple[Tensor, Tensor]:
+        """Sums over the positives of the loss within the cluster (eq. 3), and over all places of the intent's."""
+        hidden = self(batch.windows, batch.tasks).flatten(0, 1)[batch.at]
+        table, w = self.items.table(), batch.windows.items.shape[1]
+        total = torch.zeros((), device=hidden.device)
+        for cluster, start, stop in batch.groups:
+            positives = self.place[batch.targets[start:stop]]  # type: ignore[index]
+            rows = batch.at[start:stop] // w
+            items = torch.where(batch.windows.is_event, batch.windows.items, -1)[rows]
+            is_inside = (items >= 0) & (self.labels[items.clamp(min=0)] == cluster)
+            total = total + objectives[cluster].loss(
+                hidden[start:stop],
+                positives,
+                _Members(table[self.members(cluster)]),
+                generator=batch.generator,
+                batch_targets=positives,
+                seen=torch.where(is_inside, self.place[items.clamp(min=0)], -1),  # type: ignore[index]
+            )
+        logits = self.intent(batch.of_users).flatten(0, 1)[batch.intent_at].float()
+        wanted = self.labels[batch.intent_targets]
+        smoothing = self.config.intent.smoothing
+        return total, functional.cross_entropy(logits, wanted, reduction="sum", label_smoothing=smoothing)
+
+    def loss(self, batch: DivideBatch, objective: Objective) -> Tensor:
+        """Not one sum: see `losses`."""
+        raise NotImplementedError("Divide has an objective for each cluster: see losses")
+
+    def encode(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
+        """Not without a cluster: see `encode_for`."""
+        raise NotImplementedError("Divide encodes for a cluster: see encode_for")
+
+    def encode_for(self, histories: Histories, rows: NDArray[np.int64], tasks: Tensor) -> Tensor:
+        """(b, d) e_u of each history for the cluster of each row."""
+        windows = histories.windows(rows, self.config.length, times=self.config.inputs.reads_times)
+        return last_outputs(self(windows, tasks), windows)
+
+    def intents(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
+        """(b, K) log p(cluster | user)."""
+        windows = histories.windows(rows, self.config.length, times=self.config.inputs.reads_times)
+        return last_outputs(self.intent(windows), windows).float().log_softmax(-1)
+
+
+class IntentNetwork(nn.Module):
+    """Logits of the cluster of the next item, at every place of a window."""
+
+    def __init__(self, config: DivideConfig, catalogue: Catalogue, n_clusters: int) -> None:
+        super().__init__()
+        own = config.intent
+        self.inputs = EventInputs(catalogue, config.inputs, own.dimension, config.length, own.dropout)
+        self.encoder = Encoder(
+            own.dimension, own.layers, own.heads, feed_forward=4, dropout=own.dropout, is_causal=True
+        )
+        self.out = nn.Linear(own.dimension, n_clusters)
+
+    def forward(self, windows: Windows) -> Tensor:
+        """(b, w, K)."""
+        return self.out(self.encoder(self.inputs(windows), windows.is_event))
+
+
+class _Members:
+    """The vectors of one cluster's items, by their place in it."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        self._vectors = vectors
+
+    def __call__(self, items: Tensor) -> Tensor:
+        return functional.embedding(items, self._vectors)
+
+    def table(self) -> Tensor:
+        return self._vectors
