@@ -1,5 +1,6 @@
 """How good a list is: ranking metrics, diversity, and the protocols that they are measured under."""
 
+from headwater.metrics.calibration import expected_calibration_error
 from headwater.metrics.diversity import (
     average_popularity,
     catalogue_coverage,
@@ -23,6 +24,7 @@ __all__ = [
     "average_popularity",
     "catalogue_coverage",
     "category_coverage",
+    "expected_calibration_error",
     "gain_by_gap",
     "hit_rate",
     "hit_rate_by_gap",

@@ -15,9 +15,11 @@ from headwater.nn.sequences import Histories, Windows, to_device
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from headwater.retrieval.divide.clusters import Clusters
+
 
 class DivideBatch(NamedTuple):
-    """Passes of b users, ascending by cluster, and the users' windows once more for the intent.
+    """Passes of some users, ascending by cluster.
 
     Attributes
     ----------
@@ -31,10 +33,8 @@ class DivideBatch(NamedTuple):
         The item that followed each, of its pass's cluster.
     groups : list of (cluster, start, stop)
         Which of the m places are of each cluster.
-    of_users : Windows
-        A row for each user.
-    intent_at, intent_targets : (p,) int64
-        Every place of these windows, and the item that followed.
+    last : (passes,) int64
+        The item that followed each pass's window: with the window's own, all that is no negative of it.
     n_positives, n_passes : int
         m, and the prompted passes.
     n_processes : int
@@ -48,9 +48,7 @@ class DivideBatch(NamedTuple):
     at: Tensor
     targets: Tensor
     groups: list[tuple[int, int, int]]
-    of_users: Windows
-    intent_at: Tensor
-    intent_targets: Tensor
+    last: Tensor
     n_positives: int
     n_passes: int
     n_processes: int
@@ -63,9 +61,7 @@ class DivideBatches:
     Parameters
     ----------
     histories : Histories
-    labels : (items,) int32
-        The cluster of each item.
-    n_clusters : int
+    clusters : Clusters
     length, batch_size : int
         Events of a window; users of a step.
     tasks_per_user : int
@@ -83,8 +79,7 @@ class DivideBatches:
     def __init__(
         self,
         histories: Histories,
-        labels: NDArray[np.int32],
-        n_clusters: int,
+        clusters: Clusters,
         *,
         length: int,
         batch_size: int,
@@ -92,9 +87,9 @@ class DivideBatches:
         seed: int,
         times: bool,
     ) -> None:
-        self._histories, self._n_clusters, self._length = histories, n_clusters, length
+        self._histories, self._n_clusters, self._length = histories, len(clusters), length
         self._tasks_per_user, self._seed, self._times = tasks_per_user, seed, times
-        self._labels = labels[histories.items.cpu().numpy()]
+        self._labels = clusters.labels[histories.items.cpu().numpy()]
         self._starts = np.cumsum(histories.lengths) - histories.lengths
         self._rows = np.flatnonzero(histories.lengths >= 2)
         if not len(self._rows):
@@ -115,7 +110,6 @@ class DivideBatches:
         at, tasks = self._draw(labels, np.random.default_rng([self._seed, epoch, step]))
         passes = users[at]
         windows, _, _ = self._histories.next_item_windows(passes, self._length, times=self._times)
-        of_users, intent_at, intent_targets = self._histories.next_item_windows(users, self._length, times=self._times)
         rows, columns = np.nonzero(labels[at] == tasks[:, None])
         width, device = windows.items.shape[1], self._histories.device
         events = self._starts[passes] + np.maximum(self._histories.lengths[passes] - 1 - self._length, 0)
@@ -127,9 +121,7 @@ class DivideBatches:
             at=to_device(rows * width + columns, device),
             targets=self._histories.items[to_device(events[rows] + columns + 1, device)].long(),
             groups=[(k, int(ends[k] - counts[k]), int(ends[k])) for k in np.flatnonzero(counts).tolist()],
-            of_users=of_users,
-            intent_at=intent_at,
-            intent_targets=intent_targets,
+            last=self._histories.items[self._histories.offsets[to_device(passes, device) + 1] - 1].long(),
             n_positives=len(rows),
             n_passes=len(passes),
             n_processes=1,

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headwater.config import parse
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError
 from headwater.index.exact import Found, best_of, listed_pairs
-from headwater.index.vector import VectorIndex
 from headwater.nn.checkpoint import Identity
 from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
 from headwater.nn.inputs import Catalogue
@@ -28,10 +28,11 @@ from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
 from headwater.retrieval.divide.batches import DivideBatch, DivideBatches
 from headwater.retrieval.divide.clusters import Clusters, clusters_of
 from headwater.retrieval.divide.config import DivideConfig
+from headwater.retrieval.divide.intent import Intent, IntentNetwork
+from headwater.retrieval.divide.lists import ClusterIndexes, Passes, by_quota, gather, places_in_rows
 from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.network import DivideNetwork
-from headwater.retrieval.divide.quotas import quotas
-from headwater.retrieval.learned import TOKENS_AT_ONCE
+from headwater.retrieval.learned import blocks_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,8 +41,8 @@ LOGITS_AT_ONCE = 1 << 24
 """Of the calibrated merge: passes × items of a cluster."""
 
 
-class _Task(nn.Module):
-    """The network with its losses: within clusters, and of the intent."""
+class WithinClusters(nn.Module):
+    """The network with an objective for each cluster: called with a batch, gives its mean loss (eq. 3)."""
 
     def __init__(self, network: DivideNetwork, objectives: list[Objective]) -> None:
         super().__init__()
@@ -49,27 +50,8 @@ class _Task(nn.Module):
         self._objectives = objectives
 
     def forward(self, batch: DivideBatch) -> Tensor:
-        """The mean of each, added: they share no weight."""
-        within, intent = self.network.losses(batch, self._objectives)
-        return within / max(batch.n_positives, 1) + intent / len(batch.intent_at)
-
-
-class Passes(NamedTuple):
-    """What a batch of requests was answered with.
-
-    Attributes
-    ----------
-    chances : (n, K) float64
-        p(cluster | user); 0 for a request without a known item.
-    quotas : (n, K) int64
-        Items asked of each cluster.
-    n : int
-        Histories that were encoded, one for each user and cluster with a quota.
-    """
-
-    chances: NDArray[np.float64]
-    quotas: NDArray[np.int64]
-    n: int
+        """Mean over the batch's positives."""
+        return self.network.within_loss(batch, self._objectives) / batch.n_positives
 
 
 class Divide:
@@ -86,7 +68,7 @@ class Divide:
     Attributes
     ----------
     report : TrainingReport or None
-        How training went.
+        How training within clusters went; `intent.report` says it of the intent.
     passes : Passes or None
         Of the latest `retrieve`.
     """
@@ -99,10 +81,11 @@ class Divide:
         self.report: TrainingReport | None = None
         self.passes: Passes | None = None
         self._network: DivideNetwork | None = None
+        self._intent: Intent | None = None
         self._catalogue: Catalogue | None = None
-        self._names: tuple[str, ...] = ()
+        self._clusters: Clusters | None = None
         self._fingerprint = ""
-        self._indexes: dict[int, VectorIndex] = {}
+        self._indexes: ClusterIndexes | None = None
 
     @property
     def name(self) -> str:
@@ -116,9 +99,25 @@ class Divide:
         return self._network
 
     @property
+    def intent(self) -> Intent:
+        """The model of p(cluster | user); raises as `network` does."""
+        if self._intent is None:
+            raise ConfigError(f"{self.name} is not trained yet; call fit, or load an artefact")
+        return self._intent
+
+    @property
     def clusters(self) -> Clusters:
         """How items are cut; raises as `network` does."""
-        return Clusters(self.network.labels.cpu().numpy().astype(np.int32), self._names)
+        if self._clusters is None:
+            raise ConfigError(f"{self.name} is not trained yet; call fit, or load an artefact")
+        return self._clusters
+
+    def with_merge(self, merge: str, alpha: float = 1.0) -> Divide:
+        """The same trained channel under another merge; raises `ConfigError` where these do not go together."""
+        values = self.config.model_dump() | {"merge": merge, "alpha": alpha}
+        other = Divide(parse(DivideConfig, values, self.name))
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name != "config"})
+        return other
 
     # -- training
 
@@ -130,16 +129,16 @@ class Divide:
         checkpoint: Path | None = None,
         resume: bool = False,
     ) -> Self:
-        """Cut the items and train on all histories of `data`; `report` then says how it went.
+        """Cut the items, learn the intent, then train within clusters, on all histories of `data`.
 
         Parameters
         ----------
         validate : callable, optional
             Returns the figure that early stopping maximises; without it training runs all epochs.
         checkpoint : Path, optional
-            Folder for checkpoints.
+            Folder for checkpoints: `intent` and `within` in it.
         resume : bool
-            Go on from the checkpoint there, to the same result; begin anew where there is none.
+            Go on from the checkpoints there, to the same result; begin anew where there are none.
 
         Raises
         ------
@@ -148,6 +147,10 @@ class Divide:
         """
         config, training = self.config, self.config.training
         clusters = clusters_of(data, config.clusters)
+        below_it = {name: None if checkpoint is None else checkpoint / name for name in ("intent", "within")}
+        self._intent = Intent.fit(
+            data, clusters, config, stops_early=validate is not None, checkpoint=below_it["intent"], resume=resume
+        )
         device = resolve_device(training.device)
         with (
             threads_of(training.threads),
@@ -157,41 +160,40 @@ class Divide:
             device = fabric.device
             catalogue = Catalogue.of(data, config.inputs)
             torch.manual_seed(training.seed)
-            network = DivideNetwork(config, catalogue, clusters.labels, len(clusters)).to(device)
-            self._adopt(network, catalogue, clusters.names, data.items.fingerprint())
-            objectives = [
-                Objective(config.objective, data.item_counts[clusters.members(k)], device) for k in range(len(clusters))
-            ]
-            batches = DivideBatches(
-                Histories.from_dataset(data, device),
-                clusters.labels,
-                len(clusters),
-                length=config.length,
-                batch_size=training.batch_size,
-                tasks_per_user=config.tasks_per_user,
-                seed=training.seed,
-                times=config.inputs.reads_times,
-            )
+            network = DivideNetwork(config, catalogue, clusters).to(device)
+            if training.is_compiled:
+                network.compile_encoders()
+            self._adopt(network, self._intent, catalogue, clusters, data.items.fingerprint())
             self.report = train(
                 fabric,
-                _Task(network, objectives),
-                batches,
+                WithinClusters(network, objectives_of(config, data, clusters, device)),
+                DivideBatches(
+                    Histories.from_dataset(data, device),
+                    clusters,
+                    length=config.length,
+                    batch_size=training.batch_size,
+                    tasks_per_user=config.tasks_per_user,
+                    seed=training.seed,
+                    times=config.inputs.reads_times,
+                ),
                 training,
                 Identity(f"{self.kind}:{config_identity(config)}", self._fingerprint, data.checksum()),
                 validate=None if validate is None else lambda: self._validated(validate),
-                checkpoint=checkpoint,
+                checkpoint=below_it["within"],
                 resume=resume,
             )
-        self._indexes = {}
+        self._indexes = None
         return self
 
     def _validated(self, validate: Callable[[Self], float]) -> float:
-        self._indexes = {}  # of weights that have moved since
+        self._indexes = None  # of weights that have moved since
         return validate(self)
 
-    def _adopt(self, network: DivideNetwork, catalogue: Catalogue, names: tuple[str, ...], fingerprint: str) -> None:
-        self._network, self._catalogue, self._names, self._fingerprint = network, catalogue, names, fingerprint
-        self._indexes = {}
+    def _adopt(
+        self, network: DivideNetwork, intent: Intent, catalogue: Catalogue, clusters: Clusters, fingerprint: str
+    ) -> None:
+        self._network, self._intent, self._catalogue = network, intent, catalogue
+        self._clusters, self._fingerprint, self._indexes = clusters, fingerprint, None
 
     # -- retrieval
 
@@ -199,79 +201,57 @@ class Divide:
     def retrieve(self, queries: Queries, k: int, *, allowed: Mask | None = None) -> Candidates:
         """At most k items, of each cluster as many as the merge gives it. Raises `ValueError` where k is not positive.
 
-        With quotas, a cluster's item at place p (from 0) stands in the list by p_k^α / (p + 1/2), so that every
-        beginning of the list is shared out in about the same proportions, and a score says the place in the list.
-        Calibrated, it is log p(cluster | user) + log p(item | cluster, user).
+        With quotas, see `by_quota`. Calibrated, a score is log p(cluster | user) + log p(item | cluster, user): of all
+        items of the cluster or, under `unseen-softmax`, all that the history does not hold.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        network, config = self.network, self.config
-        histories = Histories.from_queries(queries, len(network.labels), network.labels.device)
-        masks = ClusterMasks.of(allowed, network.labels.cpu().numpy(), len(self._names), len(queries))
-        log_chances = self._log_chances(histories)
-        is_known, rooms = histories.lengths > 0, masks.rooms()
-        asked = np.where(is_known[:, None], np.minimum(rooms, k), 0)
-        if config.merge == "quota":
-            asked[is_known] = quotas(np.exp(log_chances[is_known]), rooms[is_known], k, config.alpha)
-        parts = []
-        for cluster in range(len(self._names)):
-            rows = np.flatnonzero(asked[:, cluster])
-            if len(rows):
-                found = self._search(histories, cluster, rows, asked[rows, cluster], masks.within(cluster, rows))
-                parts.append((rows[found.rows], np.full(len(found.rows), cluster), found.items, found.scores))
+        clusters, histories = self.clusters, self._histories(queries)
+        masks = ClusterMasks.of(allowed, clusters, len(queries))
+        log_chances = self.intent.of_histories(histories)
+        if self._indexes is None:
+            self._indexes = ClusterIndexes(self.network.items.table(), clusters, self.config.search)
+
+        def states_of(rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
+            return self._encode(histories, rows, tasks)
+
+        if self.config.merge == "quota":
+            found, self.passes = by_quota(
+                self.name, log_chances, masks, self._indexes, states_of, k=k, alpha=self.config.alpha
+            )
+            return found
+        asked = np.where(np.isfinite(log_chances).any(1)[:, None], np.minimum(masks.rooms(), k), 0)
         self.passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
-        if not parts:
-            return Candidates.empty(self.name, len(queries))
-        rows, clusters, items, scores = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        chances, scores = log_chances[rows, clusters], scores.astype(np.float64)
-        if config.merge == "quota":
-            scores = config.alpha * chances - np.log(_places(rows * len(self._names) + clusters) + 0.5)
-        else:
-            scores += chances
-        order = np.lexsort((items, -scores, rows))
-        rows, items, scores = rows[order], items[order], scores[order]
-        places = _places(rows)
-        if config.merge == "quota":
-            scores = 1 / (1.0 + places)
-        kept = places < k
-        return Candidates.single(self.name, len(queries), rows[kept], items[kept], scores[kept])
-
-    def _log_chances(self, histories: Histories) -> NDArray[np.float64]:
-        """(n, K) log p(cluster | user); -inf for a history without a known item."""
-        found = np.full((len(histories.lengths), len(self._names)), -np.inf)
-        known = np.flatnonzero(histories.lengths)
-        for rows in self._blocks(histories, known):
-            found[rows] = self.network.intents(histories, rows).double().cpu().numpy()
-        return found
-
-    def _blocks(self, histories: Histories, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        widest = int(np.minimum(histories.lengths, self.config.length).max(initial=1))
-        size = max(1, TOKENS_AT_ONCE.get(histories.device.type, 1 << 14) // widest)
-        return [rows[at : at + size] for at in range(0, len(rows), size)]
-
-    def _search(
-        self, histories: Histories, cluster: int, rows: NDArray[np.int64], asked: NDArray[np.int64], allowed: Mask
-    ) -> Found:
-        """The best items of one cluster for some rows, as many of each as are asked; `Found.rows` count these rows."""
-        network = self.network
-        members = network.members(cluster)
-        states = torch.cat(
-            [
-                network.encode_for(histories, block, torch.full((len(block),), cluster, device=histories.device))
-                for block in self._blocks(histories, rows)
-            ]
+        left_out = None
+        if self.config.objective.loss == "unseen-softmax":
+            left_out = ClusterMasks.of(Mask.seen(queries.latest(self.config.length)), clusters, len(queries))
+        joint = gather(
+            asked,
+            clusters,
+            states_of,
+            lambda cluster, states, wanted, rows: _likeliest(
+                states,
+                self._indexes.vectors(cluster),  # type: ignore[union-attr] # made above
+                wanted,
+                masks.within(cluster, rows),
+                None if left_out is None else left_out.within(cluster, rows),
+            ),
         )
-        if self.config.merge == "calibrated":
-            found = _log_chances_within(states, network.items.table()[members], int(asked.max()), allowed)
-        else:
-            index = self._indexes.get(cluster)
-            if index is None:
-                index = VectorIndex(network.items.table()[members], method=self.config.search)
-                self._indexes[cluster] = index
-            found = index.search(states, int(asked.max()), allowed=allowed)
-        kept = _places(found.rows) < asked[found.rows]
-        codes = members.cpu().numpy()[found.items[kept]].astype(np.int32)
-        return Found(found.rows[kept], codes, found.scores[kept])
+        scores = joint.scores + log_chances[joint.rows, joint.clusters]
+        order = np.lexsort((joint.items, -scores, joint.rows))
+        order = order[places_in_rows(joint.rows[order]) < k]
+        return Candidates.single(self.name, len(queries), joint.rows[order], joint.items[order], scores[order])
+
+    def _histories(self, queries: Queries) -> Histories:
+        return Histories.from_queries(queries, len(self.clusters.labels), self.network.labels.device)
+
+    def _encode(self, histories: Histories, rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
+        """(m, d) states of some rows, each for a cluster, in as few calls of the encoder as memory allows."""
+        states = []
+        for block in blocks_of(histories, np.arange(len(rows)), self.config.length):
+            asked = torch.from_numpy(tasks[block]).to(histories.device)
+            states.append(self.network.encode_for(histories, rows[block], asked))
+        return torch.cat(states) if states else torch.zeros(0, self.config.dimension, device=histories.device)
 
     # -- why
 
@@ -279,25 +259,29 @@ class Divide:
         """The cluster that each candidate is of, and how likely it was that the user wants it."""
         reasons: Reasons = [() for _ in range(len(candidates))]
         mine = np.flatnonzero(candidates.found_by(self.name))
-        labels = self.network.labels.cpu().numpy()
-        with torch.inference_mode():
-            histories = Histories.from_queries(queries, len(labels), self.network.labels.device)
-            chances = np.exp(self._log_chances(histories))
-        for at in mine.tolist():
+        rows, row_of = np.unique(candidates.rows[mine], return_inverse=True)
+        chances = np.exp(self.intent.of_histories(self._histories(queries.take(rows))))
+        labels, names = self.clusters.labels, self.clusters.names
+        for at, row in zip(mine.tolist(), row_of.tolist(), strict=True):
             cluster = int(labels[candidates.items[at]])
-            chance = float(chances[candidates.rows[at], cluster])
-            reasons[at] = (Reason(self.name, cluster=self._names[cluster], chance=chance),)
+            reasons[at] = (Reason(self.name, cluster=names[cluster], chance=float(chances[row, cluster])),)
         return reasons
 
     # -- files
 
     def save(self, path: Path) -> None:
         """Write the artefact folder `path`; see `save_artefact`."""
-        weights = self.network.state_dict()
-        tensors = {f"network.{name}": weight.detach().cpu().numpy() for name, weight in weights.items()}
+        tensors: dict[str, NDArray[np.generic]] = {}
+        for part, module in (("network", self.network), ("intent", self.intent.network)):
+            weights = module.state_dict()
+            tensors |= {f"{part}.{name}": weight.detach().cpu().numpy() for name, weight in weights.items()}
         if self._catalogue is not None:
             tensors |= self._catalogue.tensors()
-        tensors["clusters.names"] = np.frombuffer(json.dumps(self._names).encode(), np.uint8)
+        clusters = self.clusters
+        tensors["clusters.labels"] = clusters.labels
+        tensors["clusters.names"] = np.frombuffer(json.dumps(clusters.names).encode(), np.uint8)
+        if clusters.vectors is not None:
+            tensors["clusters.vectors"] = clusters.vectors
         save_artefact(path, kind=self.kind, config=self.config, vocabulary=self._fingerprint, tensors=tensors)
 
     @classmethod
@@ -307,36 +291,40 @@ class Divide:
         channel = cls(config)
         catalogue = Catalogue.restore(n_items, config.inputs, tensors)
         names = tuple(json.loads(tensors["clusters.names"].tobytes()))
-        with torch.random.fork_rng(devices=[]):
-            network = DivideNetwork(config, catalogue, tensors["network.labels"], len(names))
-        weights = below(tensors, "network.")
-        network.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
+        clusters = Clusters(np.array(tensors["clusters.labels"]), names, tensors.get("clusters.vectors"))
         device = resolve_device("cpu" if config.training.device == "cpu" else "auto")
-        channel._adopt(network.eval().to(device), catalogue, names, vocabulary.fingerprint(n_items))
+        with torch.random.fork_rng(devices=[]):
+            network = DivideNetwork(config, catalogue, clusters)
+            intent = IntentNetwork(config, catalogue, len(clusters))
+        for part, module in (("network.", network), ("intent.", intent)):
+            weights = below(tensors, part)
+            module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
+            module.eval().to(device)
+        channel._adopt(network, Intent(intent, config), catalogue, clusters, vocabulary.fingerprint(n_items))
         return channel
 
 
-def _places(rows: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(m,) the place of each entry among those of its row, from 0; equal rows stand together."""
-    starts = np.flatnonzero(np.diff(rows, prepend=-1) != 0)
-    sizes = np.diff(starts, append=len(rows))
-    return np.arange(len(rows)) - np.repeat(starts, sizes)
+def objectives_of(config: DivideConfig, data: Dataset, clusters: Clusters, device: torch.device) -> list[Objective]:
+    """The objective of every cluster, over its items alone."""
+    return [Objective(config.objective, data.item_counts[clusters.members(k)], device) for k in range(len(clusters))]
 
 
-def _log_chances_within(states: Tensor, vectors: Tensor, k: int, allowed: Mask) -> Found:
-    """The k best of a cluster with log p(item | cluster, user) for scores, what is not allowed left out of the sum."""
+def _likeliest(states: Tensor, vectors: Tensor, k: int, allowed: Mask, left_out: Mask | None) -> Found:
+    """The k best of a cluster with log p(item | cluster, user) for scores: what may be returned is no part of it.
+
+    What `left_out` lists has no chance, as in training.
+    """
     size = max(1, LOGITS_AT_ONCE // max(len(vectors), 1))
     parts = []
     for start in range(0, len(states), size):
         scores = (states[start : start + size] @ vectors.T).float()
-        stop = start + len(scores)
-        rows, items = listed_pairs(allowed, start, stop, len(vectors))
-        is_left_out = torch.full(scores.shape, allowed.is_allowlist, dtype=torch.bool, device=scores.device)
-        is_left_out[
-            torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).to(scores.device)
-        ] = not allowed.is_allowlist
-        scores = scores.masked_fill(is_left_out, -torch.inf)
-        if allowed.catalogue is not None:
-            scores[:, torch.from_numpy(~allowed.catalogue).to(scores.device)] = -torch.inf
-        parts.append(best_of(scores.log_softmax(1), k, start=start))
+        kept = scores
+        if left_out is not None:
+            rows, items = listed_pairs(left_out, start, start + len(scores), len(vectors))
+            kept = scores.clone()
+            kept[torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).to(scores.device)] = -torch.inf
+        total = kept.logsumexp(1, keepdim=True)
+        # Who has chosen all of a cluster has no sum: nothing of it is likely, and a seen item may still be asked.
+        total = torch.where(total.isfinite(), total, scores.logsumexp(1, keepdim=True))
+        parts.append(best_of(scores - total, k, allowed=allowed, start=start))
     return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import Field
 
 from headwater.config import Settings
 from headwater.data.dataset import Dataset
+from headwater.data.item2vec import item2vec
 from headwater.errors import ConfigError
+from headwater.index.k_means import k_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,11 +28,12 @@ class ClusterConfig(Settings):
 
     source: Literal["item2vec", "column", "file"] = "item2vec"
     """`item2vec`: k-means over skip-gram vectors of histories (section 2.2); `column`: a column of the items, as the
-    paper's production system has it; `file`: what `Clusters.save` wrote, for machines without gensim and faiss."""
+    paper's production system has it; `file`: what `headwater data cluster` wrote,
+    for machines without gensim and faiss."""
 
     n: int = Field(default=10, ge=1)
-    """K (10 on MovieLens-1M, 15 on KuaiRand in the paper). With `column` the n - 1 most common values have a cluster
-    each, and all others one together."""
+    """K (10 on MovieLens-1M, 15 on KuaiRand in the paper); a `file` has its own. With `column` the n - 1 most common
+    values have a cluster each, and all others one together."""
 
     column: str = "category"
     """Of `column`."""
@@ -48,7 +54,7 @@ class ClusterConfig(Settings):
     """Of item2vec and k-means; one thread each, so that one seed has one result."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Clusters:
     """A partition of the catalogue.
 
@@ -73,29 +79,59 @@ class Clusters:
     def __len__(self) -> int:
         return len(self.names)
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """(K,) items of each cluster; a cluster may be empty."""
         return np.bincount(self.labels, minlength=len(self)).astype(np.int64)
 
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """(K,) where each cluster's items begin in `by_cluster`."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @cached_property
+    def by_cluster(self) -> NDArray[np.int64]:
+        """(items,) item codes, those of the first cluster first, ascending within each."""
+        return np.argsort(self.labels, kind="stable").astype(np.int64)
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """(items,) the place of each item among those of its cluster."""
+        places = np.empty(len(self.labels), np.int64)
+        places[self.by_cluster] = np.arange(len(self.labels)) - self.starts[self.labels[self.by_cluster]]
+        return places
+
     def members(self, cluster: int) -> NDArray[np.int64]:
         """Item codes of one cluster, ascending."""
-        return np.flatnonzero(self.labels == cluster)
+        start = int(self.starts[cluster])
+        return self.by_cluster[start : start + int(self.sizes[cluster])]
 
     def centroids(self) -> NDArray[np.float32]:
-        """(K, d) means of the clusters' vectors, 0 of an empty one. Raises `ConfigError` where there are no vectors."""
+        """(K, d) means of the clusters' vectors brought to length 1, as k-means has them; 0 of an empty one.
+
+        Raises `ConfigError` where there are no vectors.
+        """
         if self.vectors is None:
             raise ConfigError("these clusters have no vectors: items join them by their column, not by nearness")
         total = np.zeros((len(self), self.vectors.shape[1]), np.float64)
-        np.add.at(total, self.labels, self.vectors)
+        lengths = np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        np.add.at(total, self.labels, self.vectors / np.maximum(lengths, 1e-12))
         return (total / np.maximum(self.sizes, 1)[:, None]).astype(np.float32)
 
     def nearest(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         """(n,) the cluster, of those that have items, whose centroid is nearest to each of (n, d) vectors."""
         centroids = self.centroids().astype(np.float64)
-        apart = ((vectors[:, None].astype(np.float64) - centroids) ** 2).sum(2)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        apart = (centroids**2).sum(1) - 2 * unit.astype(np.float64) @ centroids.T
         apart[:, self.sizes == 0] = np.inf
         return apart.argmin(1).astype(np.int32)
+
+    def grown(self, labels: NDArray[np.int32], vectors: NDArray[np.float32] | None = None) -> Clusters:
+        """With more items behind those that there are: their clusters, and their vectors where items have any."""
+        if (self.vectors is None) != (vectors is None):
+            raise ConfigError("new items need vectors where the others have them, and only there")
+        together = None if self.vectors is None or vectors is None else np.concatenate([self.vectors, vectors])
+        return Clusters(np.concatenate([self.labels, labels]).astype(np.int32), self.names, together)
 
 
 def clusters_of(data: Dataset, config: ClusterConfig) -> Clusters:
@@ -107,61 +143,22 @@ def clusters_of(data: Dataset, config: ClusterConfig) -> Clusters:
         More clusters than items are asked for, the column or file is not there or of another catalogue, or gensim or
         faiss is missing.
     """
-    if config.n > max(len(data.items), 1):
+    if config.source == "file":
+        return load_clusters(config.path, data)
+    if config.n > len(data.items):
         raise ConfigError(f"{config.n} clusters are asked of {len(data.items)} items; set clusters.n to fewer")
     if config.source == "column":
         return _by_column(data, config)
-    if config.source == "file":
-        return _from_file(data, config)
-    vectors = item_vectors(data, config)
-    return Clusters(k_means(vectors, config.n, config.seed), tuple(str(at) for at in range(config.n)), vectors)
-
-
-def item_vectors(data: Dataset, config: ClusterConfig) -> NDArray[np.float32]:
-    """(items, dimension) item2vec (Barkan and Koenigstein, 2016): skip-gram over histories, 0 without an event."""
     try:
-        from gensim.models import Word2Vec
+        vectors = item2vec(
+            data, dimension=config.dimension, window=config.window, epochs=config.epochs, seed=config.seed
+        )
+        labels = k_means(vectors, config.n, seed=config.seed)
     except ImportError as error:
-        raise ConfigError(f"{error}: make clusters where gensim is, and give them as a file") from error
-    histories = [
-        [str(item) for item in data.event_items[start:stop]]
-        for start, stop in zip(data.offsets[:-1].tolist(), data.offsets[1:].tolist(), strict=True)
-    ]
-    model = Word2Vec(
-        histories,
-        vector_size=config.dimension,
-        window=config.window,
-        epochs=config.epochs,
-        sg=1,
-        negative=10,
-        sample=1e-3,
-        min_count=1,
-        workers=1,
-        seed=config.seed + 1,  # gensim takes 0 for none
-        hashfxn=int,  # Python's own hash of text differs from run to run
-    )
-    vectors = np.zeros((len(data.items), config.dimension), np.float32)
-    codes = np.array([int(word) for word in model.wv.index_to_key], np.int64)
-    vectors[codes] = model.wv.vectors
-    return vectors
-
-
-def k_means(vectors: NDArray[np.float32], n: int, seed: int) -> NDArray[np.int32]:
-    """(m,) labels of faiss's k-means over vectors brought to length 1."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise ConfigError(f"{error}: make clusters where faiss is, and give them as a file") from error
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.ascontiguousarray(vectors / np.maximum(lengths, 1e-12), np.float32)
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        means = faiss.Kmeans(unit.shape[1], n, niter=50, nredo=5, seed=seed + 1, min_points_per_centroid=1)
-        means.train(unit)
-        return means.index.search(unit, 1)[1][:, 0].astype(np.int32)
-    finally:
-        faiss.omp_set_num_threads(threads)
+        raise ConfigError(
+            f"{error}: make clusters where gensim and faiss are (headwater data cluster), and give them as a file"
+        ) from error
+    return Clusters(labels, tuple(f"cluster {at}" for at in range(config.n)), vectors)
 
 
 def _by_column(data: Dataset, config: ClusterConfig) -> Clusters:
@@ -180,24 +177,27 @@ def _by_column(data: Dataset, config: ClusterConfig) -> Clusters:
     return Clusters(labels, tuple(names) if is_whole else (*names, "others"))
 
 
-def _from_file(data: Dataset, config: ClusterConfig) -> Clusters:
-    if config.path is None:
+def load_clusters(path: Path | None, data: Dataset) -> Clusters:
+    """Read what `save_clusters` wrote of `data`. Raises `ConfigError` where it is damaged or of other items."""
+    if path is None:
         raise ConfigError("clusters.source is 'file': say which with clusters.path")
     try:
-        with np.load(config.path, allow_pickle=False) as found:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
             labels, names = found["labels"].astype(np.int32), tuple(str(name) for name in found["names"])
             fingerprint = str(found["fingerprint"])
             vectors = found["vectors"].astype(np.float32) if "vectors" in found else None
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{config.path} holds no clusters: {error}") from error
-    if fingerprint != data.items.fingerprint() or len(labels) != len(data.items):
-        raise ConfigError(f"{config.path} has clusters of another catalogue than {data.name}'s; make them again")
+        # numpy gives an array in place of an archive for a bare .npy, which is no context.
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile) as error:
+        raise ConfigError(f"{path} holds no clusters: {error}; write it with `headwater data cluster`") from error
+    if fingerprint != data.items.fingerprint() or labels.shape != (len(data.items),):
+        raise ConfigError(f"{path} has clusters of another catalogue than {data.name}'s; make them again")
     return Clusters(labels, names, vectors)
 
 
 def save_clusters(clusters: Clusters, data: Dataset, path: Path) -> None:
     """Write clusters of `data` for `ClusterConfig(source="file")`."""
     given = {} if clusters.vectors is None else {"vectors": clusters.vectors}
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as handle:
         np.savez_compressed(
             handle,

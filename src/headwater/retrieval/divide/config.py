@@ -8,12 +8,13 @@ from pydantic import Field, model_validator
 
 from headwater.config import Settings
 from headwater.nn.objective import ObjectiveConfig
+from headwater.nn.settings import TrainingConfig
 from headwater.retrieval.divide.clusters import ClusterConfig
 from headwater.retrieval.learned import LearnedConfig
 
 
 class IntentConfig(Settings):
-    """The model of p(cluster | user): an encoder of its own, so that neither task bends the other."""
+    """The model of p(cluster | user): an encoder of its own, so that neither bends the other."""
 
     dimension: int = Field(default=64, ge=1)
     """d (32..128)."""
@@ -26,6 +27,10 @@ class IntentConfig(Settings):
 
     dropout: float = Field(default=0.4, ge=0, lt=1)
     """As in SASRec (0.2..0.6)."""
+
+    training: TrainingConfig = TrainingConfig(epochs=60)
+    """How. Where `fit` is given a validation, each history's last event is held out, and training stops early by how
+    likely the model finds its cluster."""
 
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target that is spread over all clusters, against overconfidence (0..0.2)."""
@@ -60,7 +65,8 @@ class DivideConfig(LearnedConfig):
     """On inputs, attention and both halves of a block."""
 
     objective: ObjectiveConfig = ObjectiveConfig(loss="unseen-softmax")
-    """What training minimises within the positive's cluster: `softmax` and negatives are of that cluster alone."""
+    """What training minimises within the positive's cluster: sums and negatives are of that cluster alone, and but
+    with `softmax` without what the user has chosen elsewhere in the window (eq. 3)."""
 
     tasks_per_user: int = Field(default=3, ge=1)
     """Clusters of each user and step, drawn from those that hold any of the window's targets; a pass for each."""
@@ -72,8 +78,9 @@ class DivideConfig(LearnedConfig):
     """`quota`: M_k of each cluster by p^alpha; `calibrated`: by p(cluster | user) · p(item | cluster, user), for which
     every cluster is encoded and scored in full."""
 
-    alpha: float = Field(default=1.0, ge=0)
-    """Of `quota`: 0 all clusters alike (absolute fairness), the higher the more the likely one gives."""
+    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Of `quota`: 0 all clusters alike (absolute fairness), 1 by chance, 1e6 the likeliest one alone, as long as it
+    has items."""
 
     @model_validator(mode="after")
     def _heads_divide_dimensions(self) -> Self:

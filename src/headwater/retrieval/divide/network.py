@@ -1,4 +1,4 @@
-"""One encoder, told for which cluster it encodes (Zhang et al., WWW 2023, section 2.3), and a model of the intent."""
+"""One encoder, told for which cluster it encodes (Zhang et al., WWW 2023, section 2.3)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headwater.retrieval.divide.batches import DivideBatch
+    from headwater.retrieval.divide.clusters import Clusters
     from headwater.retrieval.divide.config import DivideConfig
 
 EXPERTS = 4
@@ -26,22 +27,22 @@ EXPERTS = 4
 
 
 class DivideNetwork(LearnedNetwork):
-    """e_u of a user for one cluster (eqs. 4-5), and p(cluster | user).
+    """e_u of a user for one cluster (eqs. 4-5).
 
     Parameters
     ----------
     config : DivideConfig
     catalogue : Catalogue
-    labels : (items,) int32
-        The cluster of each item.
-    n_clusters : int
+    clusters : Clusters
     """
 
     labels: Tensor
+    places: Tensor
+    by_cluster: Tensor
 
-    def __init__(self, config: DivideConfig, catalogue: Catalogue, labels: NDArray[np.int32], n_clusters: int) -> None:
+    def __init__(self, config: DivideConfig, catalogue: Catalogue, clusters: Clusters) -> None:
         super().__init__()
-        self.config, d = config, config.dimension
+        self.config, d, n_clusters = config, config.dimension, len(clusters)
         self.inputs = EventInputs(catalogue, config.inputs, d, config.length, config.dropout)
         self.encoders = nn.ModuleList(
             Encoder(
@@ -60,23 +61,18 @@ class DivideNetwork(LearnedNetwork):
         if config.adaptation == "prefix":
             self.prefixes = nn.Parameter(torch.randn(n_clusters, d) * EMBEDDING_STD)
         self.gates = nn.Parameter(torch.zeros(n_clusters, d, EXPERTS)) if config.adaptation == "experts" else None
-        self.intent = IntentNetwork(config, catalogue, n_clusters)
-        self.register_buffer("labels", torch.from_numpy(labels.astype(np.int64)))
-        members = [np.flatnonzero(labels == k) for k in range(n_clusters)]
-        place = np.zeros(len(labels), np.int64)
-        for items in members:
-            place[items] = np.arange(len(items))
-        self.register_buffer("place", torch.from_numpy(place), persistent=False)
-        self.sizes = [len(items) for items in members]
-        self.register_buffer(
-            "sorted", torch.from_numpy(np.concatenate([*members, np.zeros(0, np.int64)])), persistent=False
-        )
+        self._starts, self._sizes = clusters.starts.tolist(), clusters.sizes.tolist()
+        for name, column in (
+            ("labels", clusters.labels),
+            ("places", clusters.places),
+            ("by_cluster", clusters.by_cluster),
+        ):
+            self.register_buffer(name, torch.from_numpy(column.astype(np.int64)), persistent=False)
 
     def members(self, cluster: int) -> Tensor:
         """(size,) int64 item codes of one cluster, ascending."""
-        begin = sum(self.sizes[:cluster])
-        found: Tensor = self.sorted[begin : begin + self.sizes[cluster]]  # type: ignore[index]
-        return found
+        start = self._starts[cluster]
+        return self.by_cluster[start : start + self._sizes[cluster]]
 
     def forward(self, windows: Windows, tasks: Tensor) -> Tensor:
         """(b, w, d) outputs of windows for the cluster of each row, tasks (b,)."""
@@ -93,15 +89,16 @@ class DivideNetwork(LearnedNetwork):
         outputs = torch.stack([encoder(vectors, windows.is_event) for encoder in self.encoders], -1)
         return (outputs * chances[:, :, None]).sum(-1)
 
-    def losses(self, batch: DivideBatch, objectives: list[Objective]) -> tuple[Tensor, Tensor]:
-        """Sums over the positives of the loss within the cluster (eq. 3), and over all places of the intent's."""
+    def within_loss(self, batch: DivideBatch, objectives: list[Objective]) -> Tensor:
+        """Sum over the positives of the loss within their cluster (eq. 3), against what the user has not chosen."""
         hidden = self(batch.windows, batch.tasks).flatten(0, 1)[batch.at]
         table, w = self.items.table(), batch.windows.items.shape[1]
+        chosen = torch.where(batch.windows.is_event, batch.windows.items, -1)
+        chosen = torch.cat([chosen, batch.last[:, None]], 1)
         total = torch.zeros((), device=hidden.device)
         for cluster, start, stop in batch.groups:
-            positives = self.place[batch.targets[start:stop]]  # type: ignore[index]
-            rows = batch.at[start:stop] // w
-            items = torch.where(batch.windows.is_event, batch.windows.items, -1)[rows]
+            positives = self.places[batch.targets[start:stop]]
+            items = chosen[batch.at[start:stop] // w]
             is_inside = (items >= 0) & (self.labels[items.clamp(min=0)] == cluster)
             total = total + objectives[cluster].loss(
                 hidden[start:stop],
@@ -109,16 +106,18 @@ class DivideNetwork(LearnedNetwork):
                 _Members(table[self.members(cluster)]),
                 generator=batch.generator,
                 batch_targets=positives,
-                seen=torch.where(is_inside, self.place[items.clamp(min=0)], -1),  # type: ignore[index]
+                seen=torch.where(is_inside, self.places[items.clamp(min=0)], -1),
             )
-        logits = self.intent(batch.of_users).flatten(0, 1)[batch.intent_at].float()
-        wanted = self.labels[batch.intent_targets]
-        smoothing = self.config.intent.smoothing
-        return total, functional.cross_entropy(logits, wanted, reduction="sum", label_smoothing=smoothing)
+        return total
+
+    def compile_encoders(self) -> None:
+        """See `TrainingConfig.is_compiled`."""
+        for encoder in self.encoders:
+            encoder.compile()
 
     def loss(self, batch: DivideBatch, objective: Objective) -> Tensor:
-        """Not one sum: see `losses`."""
-        raise NotImplementedError("Divide has an objective for each cluster: see losses")
+        """Not one sum: see `within_loss`."""
+        raise NotImplementedError("Divide has an objective for each cluster: see within_loss")
 
     def encode(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
         """Not without a cluster: see `encode_for`."""
@@ -128,28 +127,6 @@ class DivideNetwork(LearnedNetwork):
         """(b, d) e_u of each history for the cluster of each row."""
         windows = histories.windows(rows, self.config.length, times=self.config.inputs.reads_times)
         return last_outputs(self(windows, tasks), windows)
-
-    def intents(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
-        """(b, K) log p(cluster | user)."""
-        windows = histories.windows(rows, self.config.length, times=self.config.inputs.reads_times)
-        return last_outputs(self.intent(windows), windows).float().log_softmax(-1)
-
-
-class IntentNetwork(nn.Module):
-    """Logits of the cluster of the next item, at every place of a window."""
-
-    def __init__(self, config: DivideConfig, catalogue: Catalogue, n_clusters: int) -> None:
-        super().__init__()
-        own = config.intent
-        self.inputs = EventInputs(catalogue, config.inputs, own.dimension, config.length, own.dropout)
-        self.encoder = Encoder(
-            own.dimension, own.layers, own.heads, feed_forward=4, dropout=own.dropout, is_causal=True
-        )
-        self.out = nn.Linear(own.dimension, n_clusters)
-
-    def forward(self, windows: Windows) -> Tensor:
-        """(b, w, K)."""
-        return self.out(self.encoder(self.inputs(windows), windows.is_event))
 
 
 class _Members:
