@@ -28,6 +28,7 @@ CHANNELS = {
     "pearson": "headwater.retrieval.classic.pearson:Pearson",
     "popular": "headwater.retrieval.classic.popular:Popular",
     "sasrec": "headwater.retrieval.sequence.sasrec:SASRec",
+    "sasrec_plus": "headwater.retrieval.divide.mixed:SASRecPlus",
     "slim": "headwater.retrieval.classic.slim:SLIM",
     "swing": "headwater.retrieval.classic.swing:SWING",
     "youtube_dnn": "headwater.retrieval.towers.youtube_dnn:YoutubeDNN",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -196,7 +196,7 @@ def load_clusters(path: Path | None, data: Dataset) -> Clusters:
 
 def save_clusters(clusters: Clusters, data: Dataset, path: Path) -> None:
     """Write clusters of `data` for `ClusterConfig(source="file")`."""
-    given = {} if clusters.vectors is None else {"vectors": clusters.vectors}
+    given: dict[str, Any] = {} if clusters.vectors is None else {"vectors": clusters.vectors}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as handle:
         np.savez_compressed(

@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from headwater.data.splits import HeldOut
     from headwater.retrieval.divide.clusters import Clusters
     from headwater.retrieval.divide.config import DivideConfig
+    from headwater.retrieval.divide.mixed import SASRecPlusConfig
+
+    IntentSettings = DivideConfig | SASRecPlusConfig
 
 
 class IntentNetwork(nn.Module):
     """Logits of the cluster of the next item, at every place of a window."""
 
-    def __init__(self, config: DivideConfig, catalogue: Catalogue, n_clusters: int) -> None:
+    def __init__(self, config: IntentSettings, catalogue: Catalogue, n_clusters: int) -> None:
         super().__init__()
         own = config.intent
         self.inputs = EventInputs(catalogue, config.inputs, own.dimension, config.length, own.dropout)
@@ -68,10 +71,11 @@ class Intent:
     Parameters
     ----------
     network : IntentNetwork
-    config : DivideConfig
+    config : DivideConfig or SASRecPlusConfig
+        Of which `intent`, `inputs` and `length` are read.
     """
 
-    def __init__(self, network: IntentNetwork, config: DivideConfig) -> None:
+    def __init__(self, network: IntentNetwork, config: IntentSettings) -> None:
         self.network, self.config = network, config
         self.report: TrainingReport | None = None
 
@@ -80,7 +84,7 @@ class Intent:
         cls,
         data: Dataset,
         clusters: Clusters,
-        config: DivideConfig,
+        config: IntentSettings,
         *,
         stops_early: bool,
         checkpoint: Path | None = None,

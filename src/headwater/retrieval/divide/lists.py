@@ -52,7 +52,8 @@ class ClusterIndexes:
     """
 
     def __init__(self, vectors: Tensor, clusters: Clusters, method: Method) -> None:
-        self._vectors, self._clusters, self._method = vectors, clusters, method
+        self._vectors, self._clusters = vectors, clusters
+        self._method: Method = method
         self._made: dict[int, VectorIndex] = {}
 
     def vectors(self, cluster: int) -> Tensor:
