@@ -52,6 +52,6 @@ def item2vec(data: Dataset, *, dimension: int, window: int, epochs: int, seed: i
         hashfxn=int,  # Python's own hash of text differs from run to run
     )
     vectors = np.zeros((len(data.items), dimension), np.float32)
-    codes = np.array([int(word) for word in model.wv.index_to_key], np.int64)
+    codes = np.array([int(str(word)) for word in model.wv.index_to_key], np.int64)
     vectors[codes] = model.wv.vectors
     return vectors

@@ -97,7 +97,8 @@ class Intent:
         ConfigError
             No user has two interactions (three, with `stops_early`), or training is asked in several processes.
         """
-        training = config.intent.training
+        # One seed for a channel, whichever of its networks draws.
+        training = config.intent.training.model_copy(update={"seed": config.training.seed})
         device = resolve_device(training.device)
         with (
             threads_of(training.threads),

@@ -31,7 +31,7 @@ class SASRecPlusConfig(SASRecConfig):
     kind: Literal["sasrec_plus"] = "sasrec_plus"  # type: ignore[assignment]
     """Names the channel class in a recipe."""
 
-    name: str = "sasrec-plus"
+    name: str = "sasrec_plus"
     """Name in candidates and reasons; one channel of a name in a service."""
 
     clusters: ClusterConfig = ClusterConfig()
