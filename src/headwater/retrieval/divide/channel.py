@@ -220,7 +220,7 @@ class Divide:
                 self.name, log_chances, masks, self._indexes, states_of, k=k, alpha=self.config.alpha
             )
             return found
-        asked = np.where(np.isfinite(log_chances).any(1)[:, None], np.minimum(masks.rooms(), k), 0)
+        asked = np.minimum(masks.rooms(), k) * np.isfinite(log_chances)
         self.passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
         left_out = None
         if self.config.objective.loss == "unseen-softmax":

@@ -29,8 +29,8 @@ class IntentConfig(Settings):
     """As in SASRec (0.2..0.6)."""
 
     training: TrainingConfig = TrainingConfig(epochs=60)
-    """How, under the channel's own `training.seed`. Where `fit` is given a validation, each history's last event is held out, and training stops early by how
-    likely the model finds its cluster."""
+    """How, under the channel's own `training.seed`. Where `fit` is given a validation, each history's last event is
+    held out, and training stops early by how likely the model finds its cluster."""
 
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target that is spread over all clusters, against overconfidence (0..0.2)."""
