@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
 from small import everybody, objective, settings, training
 
 from headwater.data import Dataset, Queries, leave_one_out
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, LineageError
 from headwater.retrieval import Mask
 from headwater.retrieval.divide.channel import Divide
 from headwater.retrieval.divide.clusters import ClusterConfig
@@ -226,3 +227,53 @@ def test_clusters_of_one_item_and_of_none_are_served(marketplace: Dataset, tmp_p
         assert (np.diff(found.offsets) == 20).all()
     assert (found.items == 7).sum() <= len(queries)
     assert channel.with_merge("quota", 0.0).retrieve(queries, 2).items.tolist().count(7) == len(queries)
+
+
+def grown(data: Dataset, n: int = 3) -> Dataset:
+    """With new items, the first of which some users chose between items of group 2, the last of which nobody did."""
+    ids = [f"new {at}" for at in range(n)]
+    table = data.item_attributes
+    names = {"id": ids, "title": ids, "category": ["group 2"] * (n - 1) + ["never heard of"]}
+    users = np.repeat(np.arange(2, 200, 6), 2)
+    items = np.tile([50, 150], len(users) // 2)
+    late = np.arange(len(users)) % 2 + data.event_times.max() + 1
+    return Dataset.from_events(
+        "grown",
+        data.users,
+        data.items.extended(ids),
+        event_users=np.concatenate([data.event_users, users]).astype(np.int32),
+        event_items=np.concatenate([data.event_items, items]).astype(np.int32),
+        event_times=np.concatenate([data.event_times, late]),
+        item_attributes=pa.concat_tables([table, pa.table(names)]),
+    )
+
+
+@pytest.mark.parametrize("source", ["column", "item2vec"])
+def test_new_items_join_a_cluster_and_are_found_without_training(
+    marketplace: Dataset, source: Any, tmp_path: Path
+) -> None:
+    config = settings(8, clusters=ClusterConfig(source=source, n=6, dimension=16, epochs=30))
+    channel = Divide(config).fit(marketplace)
+    data = grown(marketplace)
+    serving = channel.with_new_items(data)
+    assert len(serving.clusters.labels) == 153
+    assert serving.clusters.labels[150] == channel.clusters.labels[50]
+    vectors = serving.network.items.table().detach()
+    torch.testing.assert_close(vectors[150], vectors[50])
+    assert vectors[152].abs().sum() == 0
+    if source == "column":
+        assert serving.clusters.labels[151:].tolist() == [channel.clusters.labels[50], 5]
+    queries = marketplace.queries(np.arange(2, 200, 6, dtype=np.int32))
+    found = serving.retrieve(queries, 150)
+    for row in range(0, len(queries), 8):
+        ranks = {item: rank for rank, item in enumerate(found.of(row).tolist())}
+        assert abs(ranks[150] - ranks[50]) <= 6, "beside the item that it was chosen with"
+    serving.save(tmp_path / "grown")
+    again = Divide.load(tmp_path / "grown", data.items)
+    assert again.retrieve(queries, 9).items.tolist() == serving.retrieve(queries, 9).items.tolist()
+    assert 150 not in channel.retrieve(queries, 150).items
+
+
+def test_items_that_are_no_continuation_are_refused(channel: Divide, marketplace: Dataset) -> None:
+    with pytest.raises(LineageError, match="do not continue"):
+        channel.with_new_items(marketplace.with_frequent_items(10))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from headwater.config import parse
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, LineageError
 from headwater.index.exact import Found, best_of, listed_pairs
 from headwater.nn.checkpoint import Identity
 from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
@@ -26,7 +27,7 @@ from headwater.nn.training import TrainingReport, config_identity, train
 from headwater.retrieval.artefact import below, load_artefact, save_artefact
 from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
 from headwater.retrieval.divide.batches import DivideBatch, DivideBatches
-from headwater.retrieval.divide.clusters import Clusters, clusters_of
+from headwater.retrieval.divide.clusters import Clusters, clusters_of, clusters_of_values, neighbour_means
 from headwater.retrieval.divide.config import DivideConfig
 from headwater.retrieval.divide.intent import Intent, IntentNetwork
 from headwater.retrieval.divide.lists import ClusterIndexes, Passes, by_quota, gather, places_in_rows
@@ -194,6 +195,46 @@ class Divide:
     ) -> None:
         self._network, self._intent, self._catalogue = network, intent, catalogue
         self._clusters, self._fingerprint, self._indexes = clusters, fingerprint, None
+
+    def with_new_items(self, data: Dataset) -> Divide:
+        """The same channel serving the items that `data` has beyond those it was trained on, without training.
+
+        A new item lies where what was chosen just before and after it lies: its vectors are the means of these
+        neighbours'. It joins the nearest cluster or, where clusters are of a column, the one of its value. An item that
+        no event of `data` has beside a known one keeps a vector of 0, and is seldom found.
+
+        Raises
+        ------
+        LineageError
+            The items of `data` are no continuation of those that the channel was trained on.
+        ConfigError
+            Items are read with attributes, whose values are codes of the data that it was trained on; or clusters were
+            given as labels alone.
+        """
+        clusters, n_old = self.clusters, len(self.clusters.labels)
+        if data.items.fingerprint(n_old) != self._fingerprint:
+            raise LineageError(f"{data.name}: its items do not continue those that {self.name} was trained on")
+        if self.config.inputs.attributes or self._catalogue is None:
+            raise ConfigError(f"{self.name} reads attributes of items: train it again for new ones")
+        near = neighbour_means(data, n_old)
+        if self.config.clusters.source == "column":
+            labels = clusters_of_values(data, self.config.clusters.column, clusters.names)[n_old:]
+            grown = clusters.grown(labels, None)
+        else:
+            placed = near @ (np.zeros((n_old, 1), np.float32) if clusters.vectors is None else clusters.vectors)
+            grown = clusters.grown(clusters.nearest(placed), placed)
+        other = self.with_merge(self.config.merge, self.config.alpha)
+        catalogue = dataclasses.replace(self._catalogue, n_items=len(data.items))
+        network = DivideNetwork(self.config, catalogue, grown)
+        intent = IntentNetwork(self.config, catalogue, len(grown))
+        for old, new in ((self.network, network), (self.intent.network, intent)):
+            weights = old.state_dict()
+            own = weights["inputs.items.own"].cpu()
+            weights["inputs.items.own"] = torch.cat([own, torch.from_numpy((near @ own.numpy()).astype(np.float32))])
+            new.load_state_dict(weights)
+            new.eval().to(self.network.labels.device)
+        other._adopt(network, Intent(intent, self.config), catalogue, grown, data.items.fingerprint())
+        return other
 
     # -- retrieval
 

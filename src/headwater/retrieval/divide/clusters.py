@@ -20,7 +20,12 @@ from headwater.errors import ConfigError
 from headwater.index.k_means import k_means
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
     from numpy.typing import NDArray
+
+
+OTHERS = "others"
+"""The cluster of all values of a column that have none of their own."""
 
 
 class ClusterConfig(Settings):
@@ -163,18 +168,43 @@ def clusters_of(data: Dataset, config: ClusterConfig) -> Clusters:
 
 def _by_column(data: Dataset, config: ClusterConfig) -> Clusters:
     """The n - 1 most common values, and one cluster of all other items, those without a value among them."""
-    table = data.item_attributes
-    if config.column not in table.column_names:
-        nearest = get_close_matches(config.column, table.column_names, 1, 0.0)
-        raise ConfigError(f"items have no column {config.column!r}; did you mean {nearest[0]!r}?")
-    values = [None if value is None else str(value) for value in table.column(config.column).to_pylist()]
+    values = _values(data, config.column)
     known, counts = np.unique([value for value in values if value is not None], return_counts=True)
     common = [str(value) for value in known[np.lexsort((known, -counts))]]
     is_whole = len(common) <= config.n and None not in values
-    names = common if is_whole else common[: config.n - 1]
+    names = tuple(common) if is_whole else (*common[: config.n - 1], OTHERS)
+    return Clusters(clusters_of_values(data, config.column, names), names)
+
+
+def clusters_of_values(data: Dataset, column: str, names: tuple[str, ...]) -> NDArray[np.int32]:
+    """(items,) the cluster named by each item's value of a column, and the last one where none is."""
     at = {name: place for place, name in enumerate(names)}
-    labels = np.array([at.get(value, len(names)) for value in values], np.int32)  # type: ignore[arg-type]
-    return Clusters(labels, tuple(names) if is_whole else (*names, "others"))
+    values = (OTHERS if value is None else value for value in _values(data, column))
+    return np.array([at.get(value, len(names) - 1) for value in values], np.int32)
+
+
+def _values(data: Dataset, column: str) -> list[str | None]:
+    table = data.item_attributes
+    if column not in table.column_names:
+        nearest = get_close_matches(column, table.column_names, 1, 0.0)
+        raise ConfigError(f"items have no column {column!r}; did you mean {nearest[0]!r}?")
+    return [None if value is None else str(value) for value in table.column(column).to_pylist()]
+
+
+def neighbour_means(data: Dataset, n_known: int) -> sp.csr_array:
+    """(items - n_known, n_known) weights that make means of the known items that stood just before and after each new
+    one in a history; a row of 0 where none did."""
+    import scipy.sparse as sp
+
+    users, items = data.event_users, data.event_items
+    is_pair = users[1:] == users[:-1]
+    before, after = items[:-1][is_pair], items[1:][is_pair]
+    new, near = np.concatenate([before, after]), np.concatenate([after, before])
+    kept = (new >= n_known) & (near < n_known)
+    shape = (len(data.items) - n_known, n_known)
+    counts = sp.csr_array((np.ones(kept.sum(), np.float32), (new[kept] - n_known, near[kept])), shape=shape)
+    totals = np.maximum(counts.sum(1), 1).astype(np.float32)
+    return sp.csr_array(sp.diags_array(1 / totals) @ counts)
 
 
 def load_clusters(path: Path | None, data: Dataset) -> Clusters:
