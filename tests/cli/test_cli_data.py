@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headwater.cli.data import data_app
+from headwater.data import Dataset
 from headwater.data.catalogue import load
 from headwater.data.packed import unpack
 from headwater.errors import ConfigError, DatasetUnavailable, SchemaError
@@ -102,3 +103,21 @@ def test_help_teaches_by_example(verb: str, run) -> None:
     assert shown.exit_code == 0
     assert f"headwater data {verb} " in shown.output
     assert verb in ("get", "pack") or "(default: user_id)" in shown.output
+
+
+def test_items_are_clustered_from_a_packed_set_or_a_known_one(run, tmp_path: Path, marketplace: Dataset) -> None:
+    from headwater.data.disk import save_dataset
+    from headwater.data.packed import pack
+    from headwater.retrieval.divide.clusters import load_clusters
+
+    pack(marketplace, tmp_path / "m.npz")
+    save_dataset(marketplace, tmp_path / "h" / "data" / "m", source="made up")
+    for line in ("cluster m.npz a/one.npz -n 6", "cluster m other.npz -n 6 --home h"):
+        done = run(line)
+        assert done.exit_code == 0, done.output
+        assert "150 items in 6 clusters" in done.output
+    one, other = (load_clusters(tmp_path / name, marketplace) for name in ("a/one.npz", "other.npz"))
+    assert one.labels.tolist() == other.labels.tolist()
+    by_column = run("cluster m.npz c.npz -n 4 --column category")
+    assert "(25, 25, 25, 75)" in by_column.output
+    assert run("cluster m.npz c.npz -n 4 --column colour").exception is not None

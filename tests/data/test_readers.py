@@ -13,6 +13,7 @@ from headwater.data import Dataset, leave_one_out
 from headwater.data.readers.amazon import read_amazon
 from headwater.data.readers.amazon_books import read_amazon_books_ratings, read_amazon_books_reviews
 from headwater.data.readers.files import Files
+from headwater.data.readers.kuairand import read_kuairand
 from headwater.data.readers.movielens import read_ml_1m, read_ml_100k
 from headwater.data.readers.pinterest import read_pinterest
 from headwater.errors import DatasetUnavailable
@@ -246,3 +247,68 @@ def test_strange_ratings_of_books_are_told(content: bytes, tmp_path: Path) -> No
     folder = unpacked(tmp_path, {"ratings_Books.csv": content})
     with pytest.raises(DatasetUnavailable, match=r"not in the published layout|missing fields"):
         read(lambda files: read_amazon_books_ratings("books", files), folder)
+
+
+KUAIRAND_HEAD = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,tab\n"
+
+
+def kuairand_log(*rows: tuple[int, int, int, int, int]) -> bytes:
+    """Of user, item, milliseconds, click and tab."""
+    lines = (f"{user},{item},20220408,0000,{time},{click},0,{tab}" for user, item, time, click, tab in rows)
+    return (KUAIRAND_HEAD + "\n".join(lines) + "\n").encode()
+
+
+CLICKS = [(user, item, 1_649_400_000_000 + 1000 * user + item, 1, 1) for user in (3, 5, 9) for item in (40, 7)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"),
+        ("log_standard_4_08_to_4_21_1k.csv", "log_standard_4_22_to_5_08_1k.csv"),
+        ("log_standard_4_08_to_4_21_27k_part1.csv", "log_standard_4_22_to_5_08_27k_part2.csv"),
+    ],
+)
+def test_clicks_of_the_main_feed_are_read_in_every_layout_of_kuairand(tmp_path: Path, names: tuple[str, str]) -> None:
+    others = [(3, 8, 1, 0, 1), (3, 8, 2, 1, 0), (5, 8, 3, 1, 2)]  # not clicked, or elsewhere
+    random = names[0].replace("standard", "random")
+    folder = unpacked(
+        tmp_path,
+        {
+            f"data/{names[0]}": kuairand_log(*CLICKS[4:], *others),
+            f"data/{names[1]}": kuairand_log(*CLICKS[:4]),
+            f"data/{random}": kuairand_log((3, 99, 5, 1, 1)),
+            "data/user_features.csv": b"user_id\n3\n",
+        },
+    )
+    dataset = read(lambda files: read_kuairand("kuairand", files, min_item=1, min_user=1), folder)
+    assert (list(dataset.users.ids), list(dataset.items.ids), len(dataset)) == ([3, 5, 9], [7, 40], 6)
+    assert history(dataset, 3) == [7, 40], "by milliseconds"
+    assert dataset.event_times[0] == 1_649_400_003
+
+
+def test_rare_items_of_kuairand_go_before_users_are_counted(tmp_path: Path) -> None:
+    rare = [(9, item, 1_649_400_900_000 + item, 1, 1) for item in (1, 2, 3)]
+    folder = unpacked(tmp_path, {"log_standard_4_08_to_4_21_pure.csv": kuairand_log(*CLICKS[:-1], *rare)})
+    dataset = read(lambda files: read_kuairand("kuairand", files, min_item=2, min_user=2), folder)
+    assert list(dataset.users.ids) == [3, 5], "of user 9 one click on a frequent item is left"
+    assert dataset.item_counts.tolist() == [2, 2], "and what is left of items is not counted again"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"log_random_4_22_to_5_08_pure.csv": kuairand_log(*CLICKS)}, "does not hold the files"),
+        (
+            {f"log_standard_4_08_to_4_21_{name}.csv": kuairand_log(*CLICKS) for name in ("pure", "1k")},
+            "holds logs of 1k and pure",
+        ),
+        ({"log_standard_4_08_to_4_21_1k.csv": b"user_id,video_id\n1,2\n"}, "not in the published layout"),
+        ({"log_standard_4_08_to_4_21_1k.csv": kuairand_log(*CLICKS) + b"3,x,1,1,1,1,1,1\n"}, "not in the published"),
+        ({"log_standard_4_08_to_4_21_1k.csv": kuairand_log(*CLICKS) + b"3,7,1,1,,1,1,1\n"}, "missing fields"),
+        ({"log_standard_4_08_to_4_21_1k.csv": kuairand_log(*CLICKS)}, "no click in the main feed is of an item of 70"),
+    ],
+)
+def test_logs_of_kuairand_in_another_layout_are_told(files: dict[str, bytes], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetUnavailable, match=said):
+        read(lambda given: read_kuairand("kuairand", given), unpacked(tmp_path, files))

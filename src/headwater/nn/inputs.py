@@ -100,9 +100,14 @@ class EventInputs(nn.Module):
         self.register_buffer("rating_borders", torch.from_numpy(catalogue.rating_borders.copy()), persistent=False)
         self.register_buffer("period_borders", torch.from_numpy(catalogue.period_borders.copy()), persistent=False)
 
-    def forward(self, windows: Windows, is_hidden: Tensor | None = None) -> Tensor:
-        """(b, w, d) vectors of the windows' events; those that `is_hidden` marks show no item and no rating."""
+    def forward(self, windows: Windows, is_hidden: Tensor | None = None, *, scale: Tensor | None = None) -> Tensor:
+        """(b, w, d) vectors of the windows' events; those that `is_hidden` marks show no item and no rating.
+
+        With `scale`, (b, d), the items' vectors of each row are multiplied by it before anything is added to them.
+        """
         vectors = self.items(windows.items)
+        if scale is not None:
+            vectors = vectors * scale[:, None]
         if is_hidden is not None and self.hidden is not None:
             vectors = torch.where(is_hidden[..., None], self.hidden, vectors)
         if self.positions is not None:

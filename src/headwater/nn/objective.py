@@ -104,7 +104,8 @@ class Objective:
         batch_targets : (n_positives,) int64
             Positives of the whole batch over all processes; these stand there from `first` on.
         seen : (m, w) int64, optional
-            Items that each position is predicted from, -1 for none; `unseen-softmax` needs them.
+            Items that are no negatives of each position, -1 for none: `unseen-softmax` leaves them out of its sum
+            and needs them; drawn ones are left out where they are among them.
         """
         config = self.config
         if config.loss in ("softmax", "unseen-softmax"):
@@ -123,6 +124,8 @@ class Objective:
             drawn = drawn[first : first + len(positives)]
             negative = _best(torch.einsum("mvd,mnd->mvn", several, items(drawn)))
         is_positive = positives[:, None] == drawn
+        if seen is not None:
+            is_positive = is_positive | _is_listed(drawn, seen)
         log_expected = self._sampler.log_probability(drawn) + math.log(drawn.shape[-1])
         if config.negatives == "hard":
             at = hardest(negative, is_positive, config.n_negatives)
@@ -130,6 +133,14 @@ class Objective:
         if config.loss == "sampled-softmax":
             return sampled_softmax(positive, negative, log_expected, is_positive)
         return binary_cross_entropy(positive, negative, is_positive, exponent=self._exponent)
+
+
+def _is_listed(drawn: Tensor, seen: Tensor) -> Tensor:
+    """(m, n) bool: whether each of the drawn items, (n,) or (m, n), is among the row's seen ones, (m, w)."""
+    listed = seen.sort(1).values
+    asked = drawn.expand(len(seen), drawn.shape[-1]).contiguous()
+    at = torch.searchsorted(listed, asked).clamp_(max=listed.shape[1] - 1)
+    return listed.gather(1, at) == asked
 
 
 def _best(products: Tensor) -> Tensor:

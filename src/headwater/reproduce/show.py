@@ -31,7 +31,8 @@ def print_ended(console: Console, ended: Ended) -> None:
         line = f"{ended.job.id}: not run: {ended.reason}"
     else:
         row = ended.document["row"]
-        figures = [f"{head} HR@10 {side['metrics']['hr@10']:.4f}" for head, side in _sides(ended.document)]
+        metric = next(name for name in row["full"]["metrics"] if name.startswith("hr@"))
+        figures = [f"{head} {metric.upper()} {side['metrics'][metric]:.4f}" for head, side in _sides(ended.document)]
         line = f"{ended.job.id}: {', '.join(figures)}; {ended.document['seconds']:.0f} s, commit {row['commit']}"
     console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -54,7 +55,7 @@ def print_words(console: Console, sheet: Sheet) -> None:
 
 
 def _sides(document: dict) -> list[tuple[str, dict]]:
-    row, items = document["row"], document["item_to_item"]
+    row, items = document["row"], document.get("item_to_item")
     found = [("full", row["full"]), ("99 negatives", row["sampled"])]
     if items is not None:
         found.append(("item to item, 99 negatives", items["sampled"]))

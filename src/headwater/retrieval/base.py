@@ -228,6 +228,10 @@ class Reason:
         Where a nearline candidate was ranked: the surface, the visit's request id, the rank from 0.
     age_seconds : int or None
         How long before the request that visit was.
+    cluster : str or None
+        The cluster that gave the item.
+    chance : float or None
+        How likely it was that the user wants an item of that cluster, 0..1.
     is_direct : bool
         What is known of the user led here at once, and not over an item of the history; with a share of 1 there is
         no such item.
@@ -240,6 +244,8 @@ class Reason:
     visit: str | None = None
     rank: int | None = None
     age_seconds: int | None = None
+    cluster: str | None = None
+    chance: float | None = None
     is_direct: bool = False
 
 

@@ -213,9 +213,7 @@ class LearnedChannel(ABC, Generic[C]):
         items = self.network.inputs.items
         histories = Histories.from_queries(queries, items.n_items, items.own.device)
         rows = np.flatnonzero(histories.lengths)
-        widest = int(np.minimum(histories.lengths, self.config.length).max(initial=1))
-        size = max(1, TOKENS_AT_ONCE.get(items.own.device.type, 1 << 14) // widest)
-        states = [self.network.encode(histories, rows[at : at + size]) for at in range(0, len(rows), size)]
+        states = [self.network.encode(histories, block) for block in blocks_of(histories, rows, self.config.length)]
         return rows, torch.cat(states) if states else torch.zeros(0, self.config.dimension, device=items.own.device)
 
     @torch.inference_mode()
@@ -303,6 +301,13 @@ class LearnedChannel(ABC, Generic[C]):
         device = resolve_device("cpu" if config.training.device == "cpu" else "auto")
         channel._adopt(network.eval().to(device), catalogue, vocabulary.fingerprint(n_items))
         return channel
+
+
+def blocks_of(histories: Histories, rows: NDArray[np.int64], length: int) -> list[NDArray[np.int64]]:
+    """The rows in blocks whose windows of `length` events can be encoded at a time; see `TOKENS_AT_ONCE`."""
+    widest = int(np.minimum(histories.lengths, length).max(initial=1))
+    size = max(1, TOKENS_AT_ONCE.get(histories.device.type, 1 << 14) // widest)
+    return [rows[at : at + size] for at in range(0, len(rows), size)]
 
 
 def without_each(

@@ -33,7 +33,8 @@ class CandidatesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 class Why(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One reason. `kind` is `profile` (an item of the user's history), `context` (the item on view),
     `nearline` (ranked on an earlier visit, `age_seconds` before), `direct` (what is known of the user, over no item of
-    the history; with a share of 1 there is no such item), or `popular`; `text` says it in a sentence."""
+    the history; with a share of 1 there is no such item), `cluster` (the user is likely, by `chance`, to want something
+    of this cluster), or `popular`; `text` says it in a sentence."""
 
     kind: str
     channel: str
@@ -45,6 +46,8 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     visit: str | None = None
     rank: int | None = None
     age_seconds: int | None = None
+    cluster: str | None = None
+    chance: float | None = None
 
 
 class AnsweredItem(msgspec.Struct, frozen=True, kw_only=True):

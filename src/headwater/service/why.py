@@ -33,11 +33,25 @@ def say_why(release: Release, reason: Reason, on_view: int) -> Why:
             rank=reason.rank,
             age_seconds=reason.age_seconds,
         )
+    if reason.cluster is not None:
+        chance = 0.0 if reason.chance is None else reason.chance
+        return Why(
+            kind="cluster",
+            channel=reason.channel,
+            text=f"a {_percent(chance)} chance that you want {reason.cluster}",
+            share=share,
+            cluster=reason.cluster,
+            chance=round(chance, 6),
+        )
     if reason.is_direct:
         is_all = reason.share == 1  # of someone without an event that the channel knows
         text = f"{'nothing in your history leads here: ' * is_all}general taste"
         return Why(kind="direct", channel=reason.channel, text=text, share=share)
     return Why(kind="popular", channel=reason.channel, text="popular with everybody", share=share)
+
+
+def _percent(chance: float) -> str:
+    return f"{chance:.0%}" if 0.01 <= chance <= 0.99 else f"{chance:.1%}"
 
 
 def _before(seconds: int | None) -> str:

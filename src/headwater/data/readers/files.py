@@ -51,6 +51,10 @@ class Files:
     def __contains__(self, name: str) -> bool:
         return name in self._members
 
+    def names(self) -> list[str]:
+        """The last names of all files, each once."""
+        return list(self._members)
+
     def which(self, layouts: Sequence[Sequence[str]]) -> int:
         """The position of the first layout (a list of file names) whose files are all here.
 

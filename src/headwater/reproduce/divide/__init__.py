@@ -1,0 +1,1 @@
+"""The tables of Divide (Zhang et al., WWW 2023)."""

@@ -1,0 +1,210 @@
+"""What is measured of one trained channel: recall by exact quotas, within clusters and outside, intent, coverage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headwater.data import Dataset, Split
+from headwater.data.splits import HeldOut
+from headwater.errors import ConfigError
+from headwater.experiment.measure import Say, evaluate_recipe
+from headwater.metrics import category_coverage
+from headwater.nn.devices import threads_of
+from headwater.recipe import Recipe
+from headwater.reproduce.jobs import Job
+from headwater.retrieval.base import Channel, Mask
+from headwater.retrieval.divide.channel import Divide
+from headwater.retrieval.divide.clusters import ClusterConfig, Clusters, clusters_of, load_clusters
+from headwater.retrieval.divide.intent import Intent, intent_quality
+from headwater.retrieval.divide.merged import LogChances, QuotaMerged, chances_of_scores
+from headwater.retrieval.divide.mixed import SASRecPlus
+from headwater.retrieval.learned import LearnedChannel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 1e6)
+"""Of quotas; 0 is equal shares, the last the likeliest cluster alone."""
+
+WITHIN = {"kuairand": (100, 500, 1000)}
+"""Cut-offs of Table 3, by data set; otherwise those of MovieLens-1M."""
+
+BATCH = 256
+
+
+def measure(
+    job: Job, dataset: Dataset, say: Say, *, clusters: Path | None = None, alphas: Sequence[float] = ALPHAS
+) -> dict[str, Any]:
+    """Train the job's channel and say everything that tables and figures need, as plain values.
+
+    Parameters
+    ----------
+    clusters : Path, optional
+        A file of `headwater data cluster`, or a folder that may hold `NAME.clusters.npz` for the data set, in place of
+        what the settings say of item2vec.
+    alphas : sequence of float
+        Of quotas.
+
+    Returns
+    -------
+    dict
+        `row`: as `headwater evaluate` has it. `merges`: for each way to merge, validation and test recall and test
+        coverage by cut-off. `within`, `outside`: recall among the items of the truth's cluster, and among it and all
+        others'. `intent`: by source of chances. `positives_per_epoch`, `sizes` of clusters, `seconds` of all of it.
+    """
+    started = time.perf_counter()
+    recipe, kept = with_given_clusters(job.recipe, dataset, clusters), []
+    with threads_of(getattr(getattr(job.settings, "training", None), "threads", None)):
+        table = evaluate_recipe(recipe, dataset, say=say, keep=kept.append)
+        channel, split, ks = kept[0], recipe.split.split(dataset), recipe.evaluate.ks
+        row = table.rows[0].to_json() | {"settings": job.settings.model_dump(mode="json")}
+        found: dict[str, Any] = {"row": row, "merges": {}, "within": None, "outside": None, "intent": {}}
+        found["merges"]["plain"] = _merge(channel, split, None, ks)
+        own = getattr(recipe.channels[0], "clusters", None)
+        if own is not None:
+            cut = channel.clusters if isinstance(channel, Divide) else clusters_of(split.train, own)
+            found |= _by_cluster(channel, cut, split, ks, WITHIN.get(dataset.name, (5, 20, 50)), alphas, say)
+            found["sizes"] = cut.sizes.tolist()
+            found["positives_per_epoch"] = positives_per_epoch(channel, split.train, cut)
+        return found | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+def with_given_clusters(recipe: Recipe, dataset: Dataset, clusters: Path | None) -> Recipe:
+    """The recipe with its item2vec clusters taken from a file, where there is one for the data set."""
+    settings = recipe.channels[0]
+    own = getattr(settings, "clusters", None)
+    if clusters is not None and clusters.is_dir():
+        clusters = clusters / f"{dataset.name.partition(' ')[0]}.clusters.npz"
+        clusters = clusters if clusters.exists() else None
+    if clusters is None or own is None or own.source != "item2vec":
+        return recipe
+    given = ClusterConfig(source="file", path=clusters)
+    n = len(load_clusters(clusters, dataset))
+    if n != own.n:
+        raise ConfigError(
+            f"{clusters} has {n} clusters, and the recipe asks for {own.n}; make it again with -n {own.n}"
+        )
+    return recipe.model_copy(update={"channels": (settings.model_copy(update={"clusters": given}),)})
+
+
+def _by_cluster(
+    channel: Any,
+    clusters: Clusters,
+    split: Split,
+    ks: Sequence[int],
+    within: Sequence[int],
+    alphas: Sequence[float],
+    say: Say,
+) -> dict[str, Any]:
+    merges: dict[str, Any] = {"plain": _merge(channel, split, clusters, ks)}
+    sources: dict[str, LogChances] = {}
+    n_items = len(split.train.items)
+    if isinstance(channel, Divide):
+        sources["classifier"] = lambda queries: channel.intent.log_chances(queries, n_items)
+    elif isinstance(channel, SASRecPlus):
+        say(f"learning the intent beside {channel.name}")
+        intent = Intent.fit(split.train, clusters, channel.config, stops_early=True)
+        sources["scores"] = chances_of_scores(channel, clusters)
+        sources["classifier"] = lambda queries: intent.log_chances(queries, n_items)
+    for source in sources:
+        say(f"merging {channel.name} by quotas, chances of the {source}")
+        for alpha in alphas:
+            merged: Channel
+            if isinstance(channel, Divide):
+                merged = channel.with_merge("quota", alpha)
+            else:
+                assert isinstance(channel, LearnedChannel)
+                merged = QuotaMerged(channel, clusters, sources[source], alpha)
+            merges[f"{source}, alpha {alpha:g}"] = _merge(merged, split, clusters, ks)
+    if isinstance(channel, Divide) and "softmax" in channel.config.objective.loss:
+        merges["calibrated"] = _merge(channel.with_merge("calibrated"), split, clusters, ks)
+    say(f"ranking with {channel.name} within the truth's cluster, and outside it")
+    return {
+        "merges": merges,
+        "within": _among(channel, split.test, lambda truth: clusters.labels == clusters.labels[truth], within),
+        "outside": _among(channel, split.test, lambda truth: clusters.labels != clusters.labels[truth], ks),
+        "intent": {
+            source: asdict(intent_quality(log_chances(split.test.queries), split.test, clusters))
+            for source, log_chances in sources.items()
+        },
+    }
+
+
+def _merge(channel: Channel, split: Split, clusters: Clusters | None, ks: Sequence[int]) -> dict[str, Any]:
+    """Recall at each k of a list that is made for k, on both parts, and how many clusters and categories it shows."""
+    found: dict[str, Any] = {"validation": {}, "test": {}, "clusters_shown": {}, "category_coverage": {}}
+    categories, _ = split.train.categories
+    for k in ks:
+        found["validation"][str(k)] = _recall(channel, split.validation, k)[0]
+        recall, rows, items = _recall(channel, split.test, k)
+        found["test"][str(k)] = recall
+        if clusters is not None:
+            shown = np.unique(rows.astype(np.int64) * len(clusters) + clusters.labels[items])
+            found["clusters_shown"][str(k)] = len(shown) / len(split.test)
+        found["category_coverage"][str(k)] = category_coverage(
+            rows, items, np.zeros(len(rows), np.int64), k, n_queries=len(split.test), categories=categories
+        )
+    return found
+
+
+def _recall(channel: Channel, held_out: HeldOut, k: int) -> tuple[float, NDArray[np.int32], NDArray[np.int32]]:
+    """The share of targets among exactly k items, and the lists: quotas of another k are other lists."""
+    rows, items = [], []
+    for start, batch in held_out.queries.batches(BATCH):
+        found = channel.retrieve(batch, k, allowed=Mask.seen(batch))
+        rows.append(found.rows + np.int32(start))
+        items.append(found.items)
+    all_rows, all_items = np.concatenate(rows), np.concatenate(items)
+    return _share_found(all_rows, all_items, held_out), all_rows, all_items
+
+
+def _share_found(rows: NDArray[np.int32], items: NDArray[np.int32], held_out: HeldOut) -> float:
+    owners = np.repeat(np.arange(len(held_out)), np.diff(held_out.offsets))
+    width = int(max(items.max(initial=0), held_out.targets.max(initial=0))) + 1
+    is_found = np.isin(owners * width + held_out.targets, rows.astype(np.int64) * width + items)
+    return float(is_found.mean())
+
+
+def _among(
+    channel: Channel, held_out: HeldOut, rivals_of: Callable[[int], NDArray[np.bool_]], ks: Sequence[int]
+) -> dict[str, float]:
+    """Recall@k where each truth is ranked among those items alone that it has for rivals, and are not seen."""
+    ranks = np.full(len(held_out), np.iinfo(np.int32).max)
+    truths = held_out.targets[held_out.offsets[:-1]]
+    for start, batch in held_out.queries.batches(BATCH):
+        mine = truths[start : start + len(batch)]
+        listed = []
+        for row, truth in enumerate(mine.tolist()):
+            is_rival = rivals_of(truth).copy()
+            is_rival[batch.items[batch.offsets[row] : batch.offsets[row + 1]]] = False
+            is_rival[truth] = True
+            listed.append(np.flatnonzero(is_rival).astype(np.int32))
+        offsets = np.concatenate([[0], np.cumsum([len(items) for items in listed])]).astype(np.int64)
+        allowed = Mask(offsets, np.concatenate(listed), is_allowlist=True)
+        found = channel.retrieve(batch, max(ks), allowed=allowed)
+        is_truth = found.items == mine[found.rows]
+        ranks[start + found.rows[is_truth]] = found.ranks()[is_truth]
+    return {str(k): float((ranks < k).mean()) for k in ks}
+
+
+def positives_per_epoch(channel: Any, train: Dataset, clusters: Clusters) -> float | None:
+    """How many positives an epoch of its training sees, on average; None of a channel that is trained otherwise."""
+    config = channel.config
+    counts = np.minimum(train.lengths - 1, config.length).clip(min=0)
+    if isinstance(channel, SASRecPlus):
+        return float(counts.sum())
+    if not isinstance(channel, Divide):
+        return None
+    # Of the clusters that a window has targets of, `tasks_per_user` are drawn, all alike.
+    users = np.repeat(np.arange(len(train.users)), train.lengths)
+    from_end = train.offsets[users + 1] - 1 - np.arange(len(train))
+    is_target = from_end < counts[users]
+    pairs = np.unique(users[is_target] * len(clusters) + clusters.labels[train.event_items[is_target]])
+    present = np.bincount(pairs // len(clusters), minlength=len(train.users))
+    return float((counts * np.minimum(1.0, config.tasks_per_user / np.maximum(present, 1))).sum())

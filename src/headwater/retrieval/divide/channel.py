@@ -1,0 +1,371 @@
+"""Divide as a channel: trained within clusters, searched within clusters, merged by quotas or by calibrated chances."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headwater.config import parse
+from headwater.data.dataset import Dataset
+from headwater.data.queries import Queries
+from headwater.data.vocabulary import Vocabulary
+from headwater.errors import ConfigError, LineageError
+from headwater.index.exact import Found, best_of, listed_pairs
+from headwater.nn.checkpoint import Identity
+from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
+from headwater.nn.inputs import Catalogue
+from headwater.nn.objective import Objective
+from headwater.nn.sequences import Histories
+from headwater.nn.training import TrainingReport, config_identity, train
+from headwater.retrieval.artefact import below, load_artefact, save_artefact
+from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
+from headwater.retrieval.divide.batches import DivideBatch, DivideBatches
+from headwater.retrieval.divide.clusters import Clusters, clusters_of, clusters_of_values, neighbour_means
+from headwater.retrieval.divide.config import DivideConfig
+from headwater.retrieval.divide.intent import Intent, IntentNetwork
+from headwater.retrieval.divide.lists import ClusterIndexes, Passes, by_quota, gather, places_in_rows
+from headwater.retrieval.divide.masks import ClusterMasks
+from headwater.retrieval.divide.network import DivideNetwork
+from headwater.retrieval.learned import blocks_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LOGITS_AT_ONCE = 1 << 24
+"""Of the calibrated merge: passes × items of a cluster."""
+
+
+class WithinClusters(nn.Module):
+    """The network with an objective for each cluster: called with a batch, gives its mean loss (eq. 3)."""
+
+    def __init__(self, network: DivideNetwork, objectives: list[Objective]) -> None:
+        super().__init__()
+        self.network = network
+        self._objectives = objectives
+
+    def forward(self, batch: DivideBatch) -> Tensor:
+        """Mean over the batch's positives."""
+        return self.network.within_loss(batch, self._objectives) / batch.n_positives
+
+
+class Divide:
+    """Divide and conquer (Zhang et al., "Divide and Conquer: Towards Better Embedding-based Retrieval …", WWW 2023).
+
+    Items are cut into clusters; one encoder, told which cluster it is asked about, is trained on negatives of the
+    positive's cluster (eq. 3); each request asks clusters for as many items as the user's intent gives them. Inductive:
+    no user needs to be known; a history without a known item has no candidates.
+
+    Parameters
+    ----------
+    config : DivideConfig
+
+    Attributes
+    ----------
+    report : TrainingReport or None
+        How training within clusters went; `intent.report` says it of the intent.
+    passes : Passes or None
+        Of the latest `retrieve`.
+    """
+
+    kind: ClassVar[str] = "divide"
+    config_class: ClassVar = DivideConfig
+
+    def __init__(self, config: DivideConfig | None = None) -> None:
+        self.config = config or DivideConfig()
+        self.report: TrainingReport | None = None
+        self.passes: Passes | None = None
+        self._network: DivideNetwork | None = None
+        self._intent: Intent | None = None
+        self._catalogue: Catalogue | None = None
+        self._clusters: Clusters | None = None
+        self._fingerprint = ""
+        self._indexes: ClusterIndexes | None = None
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def network(self) -> DivideNetwork:
+        """The trained network; raises `ConfigError` before `fit` or `load`."""
+        if self._network is None:
+            raise ConfigError(f"{self.name} is not trained yet; call fit, or load an artefact")
+        return self._network
+
+    @property
+    def intent(self) -> Intent:
+        """The model of p(cluster | user); raises as `network` does."""
+        if self._intent is None:
+            raise ConfigError(f"{self.name} is not trained yet; call fit, or load an artefact")
+        return self._intent
+
+    @property
+    def clusters(self) -> Clusters:
+        """How items are cut; raises as `network` does."""
+        if self._clusters is None:
+            raise ConfigError(f"{self.name} is not trained yet; call fit, or load an artefact")
+        return self._clusters
+
+    def with_merge(self, merge: str, alpha: float = 1.0) -> Divide:
+        """The same trained channel under another merge; raises `ConfigError` where these do not go together."""
+        values = self.config.model_dump() | {"merge": merge, "alpha": alpha}
+        other = Divide(parse(DivideConfig, values, self.name))
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name != "config"})
+        return other
+
+    # -- training
+
+    def fit(
+        self,
+        data: Dataset,
+        *,
+        validate: Callable[[Self], float] | None = None,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Cut the items, learn the intent, then train within clusters, on all histories of `data`.
+
+        Parameters
+        ----------
+        validate : callable, optional
+            Returns the figure that early stopping maximises; without it training runs all epochs.
+        checkpoint : Path, optional
+            Folder for checkpoints: `intent` and `within` in it.
+        resume : bool
+            Go on from the checkpoints there, to the same result; begin anew where there are none.
+
+        Raises
+        ------
+        ConfigError
+            No user has two interactions; an input is asked that `data` does not have; see also `clusters_of`, `train`.
+        """
+        config, training = self.config, self.config.training
+        clusters = clusters_of(data, config.clusters)
+        below_it = {name: None if checkpoint is None else checkpoint / name for name in ("intent", "within")}
+        self._intent = Intent.fit(
+            data, clusters, config, stops_early=validate is not None, checkpoint=below_it["intent"], resume=resume
+        )
+        device = resolve_device(training.device)
+        with (
+            threads_of(training.threads),
+            numerics(device, training.precision, is_deterministic=training.is_deterministic),
+        ):
+            fabric = open_fabric(training.device, training.precision)
+            device = fabric.device
+            catalogue = Catalogue.of(data, config.inputs)
+            torch.manual_seed(training.seed)
+            network = DivideNetwork(config, catalogue, clusters).to(device)
+            if training.is_compiled:
+                network.compile_encoders()
+            self._adopt(network, self._intent, catalogue, clusters, data.items.fingerprint())
+            self.report = train(
+                fabric,
+                WithinClusters(network, objectives_of(config, data, clusters, device)),
+                DivideBatches(
+                    Histories.from_dataset(data, device),
+                    clusters,
+                    length=config.length,
+                    batch_size=training.batch_size,
+                    tasks_per_user=config.tasks_per_user,
+                    seed=training.seed,
+                    times=config.inputs.reads_times,
+                ),
+                training,
+                Identity(f"{self.kind}:{config_identity(config)}", self._fingerprint, data.checksum()),
+                validate=None if validate is None else lambda: self._validated(validate),
+                checkpoint=below_it["within"],
+                resume=resume,
+            )
+        self._indexes = None
+        return self
+
+    def _validated(self, validate: Callable[[Self], float]) -> float:
+        self._indexes = None  # of weights that have moved since
+        return validate(self)
+
+    def _adopt(
+        self, network: DivideNetwork, intent: Intent, catalogue: Catalogue, clusters: Clusters, fingerprint: str
+    ) -> None:
+        self._network, self._intent, self._catalogue = network, intent, catalogue
+        self._clusters, self._fingerprint, self._indexes = clusters, fingerprint, None
+
+    def with_new_items(self, data: Dataset) -> Divide:
+        """The same channel serving the items that `data` has beyond those it was trained on, without training.
+
+        A new item lies where what was chosen just before and after it lies: its vectors are the means of these
+        neighbours'. It joins the nearest cluster or, where clusters are of a column, the one of its value. An item that
+        no event of `data` has beside a known one keeps a vector of 0, and is seldom found.
+
+        Raises
+        ------
+        LineageError
+            The items of `data` are no continuation of those that the channel was trained on.
+        ConfigError
+            Items are read with attributes, whose values are codes of the data that it was trained on; or clusters were
+            given as labels alone.
+        """
+        clusters, n_old = self.clusters, len(self.clusters.labels)
+        if data.items.fingerprint(n_old) != self._fingerprint:
+            raise LineageError(f"{data.name}: its items do not continue those that {self.name} was trained on")
+        if self.config.inputs.attributes or self._catalogue is None:
+            raise ConfigError(f"{self.name} reads attributes of items: train it again for new ones")
+        near = neighbour_means(data, n_old)
+        if self.config.clusters.source == "column":
+            labels = clusters_of_values(data, self.config.clusters.column, clusters.names)[n_old:]
+            grown = clusters.grown(labels, None)
+        else:
+            placed = near @ (np.zeros((n_old, 1), np.float32) if clusters.vectors is None else clusters.vectors)
+            grown = clusters.grown(clusters.nearest(placed), placed)
+        other = self.with_merge(self.config.merge, self.config.alpha)
+        catalogue = dataclasses.replace(self._catalogue, n_items=len(data.items))
+        network = DivideNetwork(self.config, catalogue, grown)
+        intent = IntentNetwork(self.config, catalogue, len(grown))
+        for old, new in ((self.network, network), (self.intent.network, intent)):
+            weights = old.state_dict()
+            own = weights["inputs.items.own"].cpu()
+            weights["inputs.items.own"] = torch.cat([own, torch.from_numpy((near @ own.numpy()).astype(np.float32))])
+            new.load_state_dict(weights)
+            new.eval().to(self.network.labels.device)
+        other._adopt(network, Intent(intent, self.config), catalogue, grown, data.items.fingerprint())
+        return other
+
+    # -- retrieval
+
+    @torch.inference_mode()
+    def retrieve(self, queries: Queries, k: int, *, allowed: Mask | None = None) -> Candidates:
+        """At most k items, of each cluster as many as the merge gives it. Raises `ValueError` where k is not positive.
+
+        With quotas, see `by_quota`. Calibrated, a score is log p(cluster | user) + log p(item | cluster, user): of all
+        items of the cluster or, under `unseen-softmax`, all that the history does not hold.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        clusters, histories = self.clusters, self._histories(queries)
+        masks = ClusterMasks.of(allowed, clusters, len(queries))
+        log_chances = self.intent.of_histories(histories)
+        if self._indexes is None:
+            self._indexes = ClusterIndexes(self.network.items.table(), clusters, self.config.search)
+
+        def states_of(rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
+            return self._encode(histories, rows, tasks)
+
+        if self.config.merge == "quota":
+            found, self.passes = by_quota(
+                self.name, log_chances, masks, self._indexes, states_of, k=k, alpha=self.config.alpha
+            )
+            return found
+        asked = np.minimum(masks.rooms(), k) * np.isfinite(log_chances)
+        self.passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
+        left_out = None
+        if self.config.objective.loss == "unseen-softmax":
+            left_out = ClusterMasks.of(Mask.seen(queries.latest(self.config.length)), clusters, len(queries))
+        joint = gather(
+            asked,
+            clusters,
+            states_of,
+            lambda cluster, states, wanted, rows: _likeliest(
+                states,
+                self._indexes.vectors(cluster),  # type: ignore[union-attr] # made above
+                wanted,
+                masks.within(cluster, rows),
+                None if left_out is None else left_out.within(cluster, rows),
+            ),
+        )
+        scores = joint.scores + log_chances[joint.rows, joint.clusters]
+        order = np.lexsort((joint.items, -scores, joint.rows))
+        order = order[places_in_rows(joint.rows[order]) < k]
+        return Candidates.single(self.name, len(queries), joint.rows[order], joint.items[order], scores[order])
+
+    def _histories(self, queries: Queries) -> Histories:
+        return Histories.from_queries(queries, len(self.clusters.labels), self.network.labels.device)
+
+    def _encode(self, histories: Histories, rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
+        """(m, d) states of some rows, each for a cluster, in as few calls of the encoder as memory allows."""
+        states = []
+        for block in blocks_of(histories, np.arange(len(rows)), self.config.length):
+            asked = torch.from_numpy(tasks[block]).to(histories.device)
+            states.append(self.network.encode_for(histories, rows[block], asked))
+        return torch.cat(states) if states else torch.zeros(0, self.config.dimension, device=histories.device)
+
+    # -- why
+
+    def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
+        """The cluster that each candidate is of, and how likely it was that the user wants it."""
+        reasons: Reasons = [() for _ in range(len(candidates))]
+        mine = np.flatnonzero(candidates.found_by(self.name))
+        rows, row_of = np.unique(candidates.rows[mine], return_inverse=True)
+        chances = np.exp(self.intent.of_histories(self._histories(queries.take(rows))))
+        labels, names = self.clusters.labels, self.clusters.names
+        for at, row in zip(mine.tolist(), row_of.tolist(), strict=True):
+            cluster = int(labels[candidates.items[at]])
+            reasons[at] = (Reason(self.name, cluster=names[cluster], chance=float(chances[row, cluster])),)
+        return reasons
+
+    # -- files
+
+    def save(self, path: Path) -> None:
+        """Write the artefact folder `path`; see `save_artefact`."""
+        tensors: dict[str, NDArray[np.generic]] = {}
+        for part, module in (("network", self.network), ("intent", self.intent.network)):
+            weights = module.state_dict()
+            tensors |= {f"{part}.{name}": weight.detach().cpu().numpy() for name, weight in weights.items()}
+        if self._catalogue is not None:
+            tensors |= self._catalogue.tensors()
+        clusters = self.clusters
+        tensors["clusters.labels"] = clusters.labels
+        tensors["clusters.names"] = np.frombuffer(json.dumps(clusters.names).encode(), np.uint8)
+        if clusters.vectors is not None:
+            tensors["clusters.vectors"] = clusters.vectors
+        save_artefact(path, kind=self.kind, config=self.config, vocabulary=self._fingerprint, tensors=tensors)
+
+    @classmethod
+    def load(cls, path: Path, vocabulary: Vocabulary) -> Self:
+        """Read what `save` wrote; see `load_artefact` for what is refused. Uses a GPU where there is one."""
+        config, tensors, n_items = load_artefact(path, vocabulary, kind=cls.kind, config=cls.config_class)
+        channel = cls(config)
+        catalogue = Catalogue.restore(n_items, config.inputs, tensors)
+        names = tuple(json.loads(tensors["clusters.names"].tobytes()))
+        clusters = Clusters(np.array(tensors["clusters.labels"]), names, tensors.get("clusters.vectors"))
+        device = resolve_device("cpu" if config.training.device == "cpu" else "auto")
+        with torch.random.fork_rng(devices=[]):
+            network = DivideNetwork(config, catalogue, clusters)
+            intent = IntentNetwork(config, catalogue, len(clusters))
+        for part, module in (("network.", network), ("intent.", intent)):
+            weights = below(tensors, part)
+            module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
+            module.eval().to(device)
+        channel._adopt(network, Intent(intent, config), catalogue, clusters, vocabulary.fingerprint(n_items))
+        return channel
+
+
+def objectives_of(config: DivideConfig, data: Dataset, clusters: Clusters, device: torch.device) -> list[Objective]:
+    """The objective of every cluster, over its items alone."""
+    return [Objective(config.objective, data.item_counts[clusters.members(k)], device) for k in range(len(clusters))]
+
+
+def _likeliest(states: Tensor, vectors: Tensor, k: int, allowed: Mask, left_out: Mask | None) -> Found:
+    """The k best of a cluster with log p(item | cluster, user) for scores: what may be returned is no part of it.
+
+    What `left_out` lists has no chance, as in training.
+    """
+    size = max(1, LOGITS_AT_ONCE // max(len(vectors), 1))
+    parts = []
+    for start in range(0, len(states), size):
+        scores = (states[start : start + size] @ vectors.T).float()
+        kept = scores
+        if left_out is not None:
+            rows, items = listed_pairs(left_out, start, start + len(scores), len(vectors))
+            kept = scores.clone()
+            kept[torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).to(scores.device)] = -torch.inf
+        total = kept.logsumexp(1, keepdim=True)
+        # Who has chosen all of a cluster has no sum: nothing of it is likely, and a seen item may still be asked.
+        total = torch.where(total.isfinite(), total, scores.logsumexp(1, keepdim=True))
+        parts.append(best_of(scores - total, k, allowed=allowed, start=start))
+    return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -1,0 +1,92 @@
+"""Settings of `Divide`."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from headwater.config import Settings
+from headwater.nn.objective import ObjectiveConfig
+from headwater.nn.settings import TrainingConfig
+from headwater.retrieval.divide.clusters import ClusterConfig
+from headwater.retrieval.learned import LearnedConfig
+
+
+class IntentConfig(Settings):
+    """The model of p(cluster | user): an encoder of its own, so that neither bends the other."""
+
+    dimension: int = Field(default=64, ge=1)
+    """d (32..128)."""
+
+    layers: int = Field(default=2, ge=1)
+    """Blocks (1..3)."""
+
+    heads: int = Field(default=2, ge=1)
+    """Attention heads; they divide the dimension."""
+
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    """As in SASRec (0.2..0.6)."""
+
+    training: TrainingConfig = TrainingConfig(epochs=60)
+    """How, under the channel's own `training.seed`. Where `fit` is given a validation, each history's last event is
+    held out, and training stops early by how likely the model finds its cluster."""
+
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target that is spread over all clusters, against overconfidence (0..0.2)."""
+
+
+class DivideConfig(LearnedConfig):
+    """Settings of `Divide`."""
+
+    kind: Literal["divide"] = "divide"
+    """Names the channel class in a recipe."""
+
+    name: str = "divide"
+    """Name in candidates and reasons; one channel of a name in a service."""
+
+    clusters: ClusterConfig = ClusterConfig()
+    """How items are cut."""
+
+    adaptation: Literal["hadamard", "prefix", "none", "experts"] = "hadamard"
+    """How the encoder is told its task: each item's vector multiplied by the cluster's prompt (eq. 5), the prompt as
+    an event before the first (eq. 4), not at all ('naive MTL'), or a mixture of four encoders (MMoE)."""
+
+    layers: int = Field(default=2, ge=1)
+    """Blocks of the encoder (2..4)."""
+
+    heads: int = Field(default=2, ge=1)
+    """Attention heads of each block; they divide the dimension."""
+
+    feed_forward: int = Field(default=4, ge=1)
+    """Width of the inner layer in multiples of d."""
+
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    """On inputs, attention and both halves of a block."""
+
+    objective: ObjectiveConfig = ObjectiveConfig(loss="unseen-softmax")
+    """What training minimises within the positive's cluster: sums and negatives are of that cluster alone, and but
+    with `softmax` without what the user has chosen elsewhere in the window (eq. 3)."""
+
+    tasks_per_user: int = Field(default=3, ge=1)
+    """Clusters of each user and step, drawn from those that hold any of the window's targets; a pass for each."""
+
+    intent: IntentConfig = IntentConfig()
+    """The model of p(cluster | user)."""
+
+    merge: Literal["quota", "calibrated"] = "quota"
+    """`quota`: M_k of each cluster by p^alpha; `calibrated`: by p(cluster | user) · p(item | cluster, user), for which
+    every cluster is encoded and scored in full."""
+
+    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Of `quota`: 0 all clusters alike (absolute fairness), 1 by chance, 1e6 the likeliest one alone, as long as it
+    has items."""
+
+    @model_validator(mode="after")
+    def _heads_divide_dimensions(self) -> Self:
+        for part in (self, self.intent):
+            if part.dimension % part.heads:
+                raise ValueError(f"dimension {part.dimension} is no multiple of heads {part.heads}")
+        if self.merge == "calibrated" and "softmax" not in self.objective.loss:
+            raise ValueError("merge 'calibrated' needs the chances that a softmax gives; use 'quota'")
+        return self

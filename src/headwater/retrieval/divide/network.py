@@ -1,0 +1,142 @@
+"""One encoder, told for which cluster it encodes (Zhang et al., WWW 2023, section 2.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headwater.nn.encoder import Encoder
+from headwater.nn.inputs import EMBEDDING_STD, Catalogue, EventInputs, ItemEmbedding
+from headwater.nn.objective import Objective
+from headwater.nn.sequences import Histories, Windows, last_outputs
+from headwater.retrieval.learned import LearnedNetwork
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from headwater.retrieval.divide.batches import DivideBatch
+    from headwater.retrieval.divide.clusters import Clusters
+    from headwater.retrieval.divide.config import DivideConfig
+
+EXPERTS = 4
+"""Encoders of the mixture (section 3.1.2)."""
+
+
+class DivideNetwork(LearnedNetwork):
+    """e_u of a user for one cluster (eqs. 4-5).
+
+    Parameters
+    ----------
+    config : DivideConfig
+    catalogue : Catalogue
+    clusters : Clusters
+    """
+
+    labels: Tensor
+    places: Tensor
+    by_cluster: Tensor
+
+    def __init__(self, config: DivideConfig, catalogue: Catalogue, clusters: Clusters) -> None:
+        super().__init__()
+        self.config, d, n_clusters = config, config.dimension, len(clusters)
+        self.inputs = EventInputs(catalogue, config.inputs, d, config.length, config.dropout)
+        self.encoders = nn.ModuleList(
+            Encoder(
+                d,
+                config.layers,
+                config.heads,
+                feed_forward=config.feed_forward,
+                dropout=config.dropout,
+                is_causal=True,
+            )
+            for _ in range(EXPERTS if config.adaptation == "experts" else 1)
+        )
+        # At one, so that training begins with one encoder for all clusters (eq. 5).
+        self.scales = nn.Parameter(torch.ones(n_clusters, d)) if config.adaptation == "hadamard" else None
+        self.prefixes = None
+        if config.adaptation == "prefix":
+            self.prefixes = nn.Parameter(torch.randn(n_clusters, d) * EMBEDDING_STD)
+        self.gates = nn.Parameter(torch.zeros(n_clusters, d, EXPERTS)) if config.adaptation == "experts" else None
+        self._starts, self._sizes = clusters.starts.tolist(), clusters.sizes.tolist()
+        for name, column in (
+            ("labels", clusters.labels),
+            ("places", clusters.places),
+            ("by_cluster", clusters.by_cluster),
+        ):
+            self.register_buffer(name, torch.from_numpy(column.astype(np.int64)), persistent=False)
+
+    def members(self, cluster: int) -> Tensor:
+        """(size,) int64 item codes of one cluster, ascending."""
+        start = self._starts[cluster]
+        return self.by_cluster[start : start + self._sizes[cluster]]
+
+    def forward(self, windows: Windows, tasks: Tensor) -> Tensor:
+        """(b, w, d) outputs of windows for the cluster of each row, tasks (b,)."""
+        if self.scales is not None:
+            return self.encoders[0](self.inputs(windows, scale=self.scales[tasks]), windows.is_event)
+        vectors = self.inputs(windows)
+        if self.prefixes is not None:
+            vectors = torch.cat([self.prefixes[tasks, None].to(vectors.dtype), vectors], 1)
+            is_event = functional.pad(windows.is_event, (1, 0), value=True)
+            return self.encoders[0](vectors, is_event)[:, 1:]
+        if self.gates is None:
+            return self.encoders[0](vectors, windows.is_event)
+        chances = torch.einsum("bwd,bde->bwe", vectors, self.gates[tasks].to(vectors.dtype)).softmax(-1)
+        outputs = torch.stack([encoder(vectors, windows.is_event) for encoder in self.encoders], -1)
+        return (outputs * chances[:, :, None]).sum(-1)
+
+    def within_loss(self, batch: DivideBatch, objectives: list[Objective]) -> Tensor:
+        """Sum over the positives of the loss within their cluster (eq. 3), against what the user has not chosen."""
+        hidden = self(batch.windows, batch.tasks).flatten(0, 1)[batch.at]
+        items_of, w = self.inputs.items, batch.windows.items.shape[1]
+        chosen = torch.where(batch.windows.is_event, batch.windows.items, -1)
+        chosen = torch.cat([chosen, batch.last[:, None]], 1)
+        total = torch.zeros((), device=hidden.device)
+        for cluster, start, stop in batch.groups:
+            positives = self.places[batch.targets[start:stop]]
+            items = chosen[batch.at[start:stop] // w]
+            is_inside = (items >= 0) & (self.labels[items.clamp(min=0)] == cluster)
+            total = total + objectives[cluster].loss(
+                hidden[start:stop],
+                positives,
+                _Members(items_of, self.members(cluster)),
+                generator=batch.generator,
+                batch_targets=positives,
+                seen=torch.where(is_inside, self.places[items.clamp(min=0)], -1),
+            )
+        return total
+
+    def compile_encoders(self) -> None:
+        """See `TrainingConfig.is_compiled`."""
+        for encoder in self.encoders:
+            encoder.compile()
+
+    def loss(self, batch: DivideBatch, objective: Objective) -> Tensor:
+        """Not one sum: see `within_loss`."""
+        raise NotImplementedError("Divide has an objective for each cluster: see within_loss")
+
+    def encode(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
+        """Not without a cluster: see `encode_for`."""
+        raise NotImplementedError("Divide encodes for a cluster: see encode_for")
+
+    def encode_for(self, histories: Histories, rows: NDArray[np.int64], tasks: Tensor) -> Tensor:
+        """(b, d) e_u of each history for the cluster of each row."""
+        windows = histories.windows(rows, self.config.length, times=self.config.inputs.reads_times)
+        return last_outputs(self(windows, tasks), windows)
+
+
+class _Members:
+    """The vectors of one cluster's items, by their place in it."""
+
+    def __init__(self, items: ItemEmbedding, codes: Tensor) -> None:
+        self._items, self._codes = items, codes
+
+    def __call__(self, items: Tensor) -> Tensor:
+        return self._items(self._codes[items])
+
+    def table(self) -> Tensor:
+        return self._items(self._codes)

@@ -1,0 +1,159 @@
+"""The encoder told its cluster, and the loss within clusters against brute force."""
+
+import numpy as np
+import pytest
+import torch
+from small import cut, objective, settings
+
+from headwater.data import Dataset
+from headwater.nn.inputs import Catalogue
+from headwater.nn.sequences import Histories
+from headwater.retrieval.divide.batches import DivideBatches
+from headwater.retrieval.divide.channel import objectives_of
+from headwater.retrieval.divide.clusters import Clusters
+from headwater.retrieval.divide.config import DivideConfig
+from headwater.retrieval.divide.network import DivideNetwork
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def clusters() -> Clusters:
+    return cut(np.random.default_rng(5).integers(0, 4, 150), 5)  # the last one is empty
+
+
+def network_of(data: Dataset, config: DivideConfig, clusters: Clusters) -> DivideNetwork:
+    torch.manual_seed(3)
+    return DivideNetwork(config, Catalogue.of(data, config.inputs), clusters)
+
+
+def batches_of(data: Dataset, config: DivideConfig, clusters: Clusters) -> DivideBatches:
+    return DivideBatches(
+        Histories.from_dataset(data, CPU),
+        clusters,
+        length=config.length,
+        batch_size=24,
+        tasks_per_user=3,
+        seed=0,
+        times=False,
+    )
+
+
+def test_prompts_at_one_leave_the_encoder_as_it_is(marketplace: Dataset, clusters: Clusters) -> None:
+    plain, prompted = (network_of(marketplace, settings(adaptation=kind), clusters) for kind in ("none", "hadamard"))
+    batch = batches_of(marketplace, settings(), clusters).batch(0, 0)
+    torch.testing.assert_close(plain(batch.windows, batch.tasks), prompted(batch.windows, batch.tasks))
+    with torch.no_grad():
+        prompted.scales[1] = 2.0  # type: ignore[index]
+    moved = (plain(batch.windows, batch.tasks) - prompted(batch.windows, batch.tasks)).abs().amax((1, 2)) > 1e-6
+    assert moved.tolist() == (batch.tasks == 1).tolist(), "a prompt is its own cluster's"
+
+
+def test_hadamard_multiplies_items_before_positions(marketplace: Dataset, clusters: Clusters) -> None:
+    network = network_of(marketplace, settings(), clusters)
+    batch = batches_of(marketplace, settings(), clusters).batch(0, 0)
+    with torch.no_grad():
+        network.scales.normal_()  # type: ignore[union-attr]
+    items = network.inputs.items(batch.windows.items) * network.scales[batch.tasks][:, None]  # type: ignore[index]
+    expected = network.encoders[0](items + network.inputs.positions(batch.windows.positions), batch.windows.is_event)
+    torch.testing.assert_close(network(batch.windows, batch.tasks), expected)
+
+
+def test_a_prefix_stands_before_the_first_event_and_is_no_output(marketplace: Dataset, clusters: Clusters) -> None:
+    network = network_of(marketplace, settings(adaptation="prefix"), clusters)
+    batch = batches_of(marketplace, settings(), clusters).batch(0, 0)
+    outputs = network(batch.windows, batch.tasks)
+    assert outputs.shape[:2] == batch.windows.items.shape
+    with torch.no_grad():
+        network.prefixes[2].normal_()  # type: ignore[index]
+    moved = (outputs - network(batch.windows, batch.tasks)).abs().amax(2) > 1e-6
+    expected = (batch.tasks == 2)[:, None] & batch.windows.is_event
+    assert torch.equal(moved & batch.windows.is_event, expected), "every event of these rows sees it"
+
+
+def test_experts_mix_four_encoders_and_alike_ones_are_one(marketplace: Dataset, clusters: Clusters) -> None:
+    network = network_of(marketplace, settings(adaptation="experts"), clusters)
+    assert len(network.encoders) == 4
+    for encoder in network.encoders[1:]:
+        encoder.load_state_dict(network.encoders[0].state_dict())
+    batch = batches_of(marketplace, settings(), clusters).batch(0, 0)
+    with torch.no_grad():
+        network.gates.normal_()  # type: ignore[union-attr]
+    vectors = network.inputs(batch.windows)
+    torch.testing.assert_close(
+        network(batch.windows, batch.tasks), network.encoders[0](vectors, batch.windows.is_event)
+    )
+
+
+@pytest.mark.parametrize("loss", ["softmax", "unseen-softmax"])
+def test_the_softmax_is_over_the_positives_cluster_alone(marketplace: Dataset, clusters: Clusters, loss: str) -> None:
+    config = settings(objective=objective(loss))
+    network, data = network_of(marketplace, config, clusters), marketplace
+    batch = batches_of(data, config, clusters).batch(0, 0)
+    found = network.within_loss(batch, objectives_of(config, data, clusters, CPU))
+    hidden = network(batch.windows, batch.tasks).detach()
+    table, w, expected = network.items.table().detach(), batch.windows.items.shape[1], 0.0
+    for at, target in zip(batch.at.tolist(), batch.targets.tolist(), strict=True):
+        row = at // w
+        chosen = {*batch.windows.items[row][batch.windows.is_event[row]].tolist(), int(batch.last[row])}
+        members = [
+            item
+            for item in clusters.members(int(clusters.labels[target])).tolist()
+            if loss == "softmax" or item == target or item not in chosen
+        ]
+        scores = table[members] @ hidden[row, at % w]
+        expected += float(torch.logsumexp(scores, 0) - scores[members.index(target)])
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "shared"), [("bce", False), ("bce", True), ("sampled-softmax", True), ("gbce", True)])
+def test_drawn_negatives_are_of_the_cluster_and_none_that_the_user_chose(
+    marketplace: Dataset, clusters: Clusters, loss: str, shared: bool
+) -> None:
+    config = settings(objective=objective(loss, 5, shared=shared))
+    network = network_of(marketplace, config, clusters)
+    made = batches_of(marketplace, config, clusters)
+    batch = made.batch(0, 0)
+    objectives = objectives_of(config, marketplace, clusters, CPU)
+    found = network.within_loss(batch, objectives).item()
+    # The same draws again, and the sums by hand.
+    generator = made.batch(0, 0).generator
+    hidden = network(batch.windows, batch.tasks).detach()
+    table, w, expected = network.items.table().detach(), batch.windows.items.shape[1], 0.0
+    n_left_out = 0
+    for cluster, start, stop in batch.groups:
+        members = clusters.members(cluster)
+        shape = (5,) if shared else (stop - start, 5)
+        drawn = torch.randint(len(members), shape, generator=generator).expand(stop - start, 5)
+        for m, places in zip(range(start, stop), drawn.tolist(), strict=True):
+            row = int(batch.at[m]) // w
+            chosen = {*batch.windows.items[row][batch.windows.is_event[row]].tolist(), int(batch.last[row])}
+            negatives = [int(members[place]) for place in places if int(members[place]) not in chosen]
+            n_left_out += 5 - len(negatives)
+            state = hidden[row, int(batch.at[m]) % w]
+            positive, negative = table[int(batch.targets[m])] @ state, table[negatives] @ state
+            if loss == "sampled-softmax":
+                corrected = negative - np.log(5 / len(members))
+                expected += float(torch.logsumexp(torch.cat([positive[None], corrected]), 0) - positive)
+            else:
+                power = objectives[cluster]._exponent
+                parts = torch.nn.functional.softplus(negative).sum() + power * torch.nn.functional.softplus(-positive)
+                expected += float(parts) / 6
+    assert n_left_out > 0
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["bce", "sampled-softmax", "unseen-softmax", "softmax"])
+@pytest.mark.parametrize("negatives", ["uniform", "popularity", "in-batch", "hard"])
+def test_empty_and_one_item_clusters_do_no_harm(marketplace: Dataset, loss: str, negatives: str) -> None:
+    labels = np.full(150, 1)
+    labels[int(np.argmax(marketplace.item_counts))] = 2
+    clusters = cut(labels, 4)
+    config = settings(objective=objective(loss, 4, negatives=negatives))
+    network = network_of(marketplace, config, clusters)
+    batch = batches_of(marketplace, config, clusters).batch(0, 0)
+    assert {cluster for cluster, *_ in batch.groups} == {1, 2}
+    total = network.within_loss(batch, objectives_of(config, marketplace, clusters, CPU))
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
