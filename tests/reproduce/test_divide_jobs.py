@@ -1,5 +1,8 @@
 """The Divide paper's jobs on a small marketplace: what is planned, measured and told."""
 
+import json
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from headwater.data import Dataset, leave_one_out
+from headwater.data.packed import pack
 from headwater.errors import ConfigError
 from headwater.nn.objective import ObjectiveConfig
 from headwater.nn.training import TrainingConfig
@@ -182,3 +186,40 @@ def test_documents_come_back_as_tables_and_what_was_not_run_says_so(marketplace:
     budget = min(2 * known[name]["positives_per_epoch"] for name in known)
     assert own[1].text == f"{budget / 1e6:.1f} M"
     assert np.isfinite(float(own[2].text))
+
+
+LIGHT_MACHINE = """
+import sys
+from pathlib import Path
+for heavy in ("polars", "faiss", "gensim", "matplotlib"):
+    sys.modules[heavy] = None  # importing it fails
+from functools import partial
+from headwater.recipe import load_recipe
+from headwater.reproduce.divide.measure import measure
+from headwater.reproduce.jobs import Documents, jobs_of, run_jobs
+
+folder = Path(sys.argv[1])
+jobs = jobs_of({"small": load_recipe(folder / "small.toml")}, lambda _: 1)
+measured = partial(measure, clusters=folder, alphas=(1.0,))
+for ended in run_jobs(jobs, Documents(folder), measured, home=folder, packed=folder):
+    print(ended.job.id, ended.reason)
+"""
+
+
+def test_a_machine_without_polars_faiss_and_gensim_runs_jobs_on_given_clusters(
+    marketplace: Dataset, tmp_path: Path
+) -> None:
+    pack(marketplace, tmp_path / "marketplace.npz")
+    save_clusters(clusters_of(marketplace, SIZES["clusters"]), marketplace, tmp_path / "marketplace.clusters.npz")
+    training = '{ epochs = 1, threads = 1, device = "cpu" }'
+    head = f"length = 8\ndimension = 8\nlayers = 1\nheads = 2\nclusters = {{ n = 6 }}\ntraining = {training}\n"
+    intent = f"intent = {{ dimension = 8, training = {training} }}\n"
+    channels = [f'[[channels]]\nkind = "{kind}"\n{head}{intent}' for kind in ("divide", "sasrec_plus")]
+    rest = "[evaluate]\nks = [10]\nincremental_ks = [10]\nsampled_negatives = false\n"
+    (tmp_path / "small.toml").write_text('dataset = "marketplace"\n' + "".join(channels) + rest, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT_MACHINE, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["small/divide/0", "small/sasrec_plus/0"], "and no reason why not"
+    document = json.loads((tmp_path / "small--divide--0.json").read_text())
+    assert document["sizes"] == [25] * 6

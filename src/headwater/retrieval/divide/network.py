@@ -92,7 +92,7 @@ class DivideNetwork(LearnedNetwork):
     def within_loss(self, batch: DivideBatch, objectives: list[Objective]) -> Tensor:
         """Sum over the positives of the loss within their cluster (eq. 3), against what the user has not chosen."""
         hidden = self(batch.windows, batch.tasks).flatten(0, 1)[batch.at]
-        items_of, w = self.inputs.items, batch.windows.items.shape[1]
+        vectors, w = self.inputs.items, batch.windows.items.shape[1]
         chosen = torch.where(batch.windows.is_event, batch.windows.items, -1)
         chosen = torch.cat([chosen, batch.last[:, None]], 1)
         total = torch.zeros((), device=hidden.device)
@@ -103,7 +103,7 @@ class DivideNetwork(LearnedNetwork):
             total = total + objectives[cluster].loss(
                 hidden[start:stop],
                 positives,
-                _Members(items_of, self.members(cluster)),
+                _Members(vectors, self.members(cluster)),
                 generator=batch.generator,
                 batch_targets=positives,
                 seen=torch.where(is_inside, self.places[items.clamp(min=0)], -1),
@@ -132,11 +132,11 @@ class DivideNetwork(LearnedNetwork):
 class _Members:
     """The vectors of one cluster's items, by their place in it."""
 
-    def __init__(self, items: ItemEmbedding, codes: Tensor) -> None:
-        self._items, self._codes = items, codes
+    def __init__(self, vectors: ItemEmbedding, codes: Tensor) -> None:
+        self._vectors, self._codes = vectors, codes
 
     def __call__(self, items: Tensor) -> Tensor:
-        return self._items(self._codes[items])
+        return self._vectors(self._codes[items])
 
     def table(self) -> Tensor:
-        return self._items(self._codes)
+        return self._vectors(self._codes)
