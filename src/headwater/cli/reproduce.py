@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from headwater.cli.options import HomeOption
 from headwater.home import DEFAULT_HOME
+
+if TYPE_CHECKING:
+    from headwater.reproduce.jobs import Documents, Job, Measure
 
 reproduce_app = typer.Typer(help="Make a paper's tables and figures again, ours beside theirs.", no_args_is_help=True)
 
@@ -19,34 +22,73 @@ def papers() -> None:
     """Make a paper's tables and figures again, ours beside theirs."""
 
 
+PackedOption = Annotated[
+    Path | None, typer.Option(help="A packed data set in place of the home's, or a folder of such.")
+]
+RecipesOption = Annotated[Path, typer.Option(help="Folder of recipes, one for each data set.")]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of one JSON document for each job; done ones are kept. "
+        "(default: docs/results/reproduce-PAPER; with --fast in the home)"
+    ),
+]
+ReportOption = Annotated[
+    Path | None, typer.Option(help="Folder for tables and pages. (default: below reports in the home)")
+]
+OnlyOption = Annotated[
+    list[str] | None, typer.Option(metavar="JOB", help="Run these jobs only, e.g. 'ml-1m/*'. Repeatable.")
+]
+SeedsOption = Annotated[int, typer.Option(help="Runs of the rows that matter most.", min=1)]
+FastOption = Annotated[bool, typer.Option("--fast", help="Everything once and small, on ml-100k, on a CPU.")]
+ListOption = Annotated[bool, typer.Option("--list", help="Name the jobs and what is done of them; run none.")]
+RunOption = Annotated[
+    bool, typer.Option("--run/--no-run", help="Run what is not done, or make tables of what there is.")
+]
+
+
+def _documents(paper: str, home: Path, results: Path | None, *, is_fast: bool) -> tuple[str, Documents]:
+    from headwater.reproduce.jobs import Documents
+
+    name = f"reproduce-{paper}-fast" if is_fast else f"reproduce-{paper}"
+    return name, Documents(results or (home / "results" if is_fast else Path("docs/results")) / name)
+
+
+def _run(
+    console: Console,
+    jobs: list[Job],
+    documents: Documents,
+    measure: Measure,
+    *,
+    home: Path,
+    packed: Path | None,
+    is_only: bool,
+) -> bool:
+    """Run what is not done, and whether anything failed: who has not asked for a data set by name need not have it."""
+    from headwater.reproduce.jobs import run_jobs
+    from headwater.reproduce.show import print_ended
+    from headwater.show import telling
+
+    has_failed = False
+    with console.status("reading the recipes") as status:
+        for ended in run_jobs(jobs, documents, measure, home=home, packed=packed, say=telling(console, status)):
+            print_ended(console, ended)
+            has_failed |= ended.document is None and (is_only or not ended.lacks_data)
+    return has_failed
+
+
 @reproduce_app.command("paths")
 def paths(
     home: HomeOption = DEFAULT_HOME,
-    packed: Annotated[
-        Path | None, typer.Option(help="A packed data set in place of the home's, or a folder of such.")
-    ] = None,
-    recipes: Annotated[Path, typer.Option(help="Folder of recipes, one for each data set.")] = Path(
-        "recipes/reproduce/paths"
-    ),
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of one JSON document for each job; done ones are kept. "
-            "(default: docs/results/reproduce-paths; with --fast in the home)"
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Folder for the pages. (default: below reports in the home)")
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="JOB", help="Run these jobs only, e.g. 'ml-1m/paths*'. Repeatable.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of the rows that matter most.", min=1)] = 3,
-    fast: Annotated[bool, typer.Option("--fast", help="Everything once and small, on ml-100k, on a CPU.")] = False,
-    is_list: Annotated[bool, typer.Option("--list", help="Name the jobs and what is done of them; run none.")] = False,
-    is_run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Run what is not done, or make tables of what there is.")
-    ] = True,
+    packed: PackedOption = None,
+    recipes: RecipesOption = Path("recipes/reproduce/paths"),
+    results: ResultsOption = None,
+    report: ReportOption = None,
+    only: OnlyOption = None,
+    seeds: SeedsOption = 3,
+    fast: FastOption = False,
+    is_list: ListOption = False,
+    is_run: RunOption = True,
 ) -> None:
     """The Path-based Deep Network (SIGIR 2021): Tables 2 and 4, ablations, Figures 7 and 8, and a case study.
 
@@ -54,38 +96,29 @@ def paths(
 
     Examples: headwater reproduce paths --fast; headwater reproduce paths --only ml-1m/paths/0
     """
-    from headwater.reproduce.jobs import Documents, chosen_jobs, run_jobs
+    from headwater.reproduce.jobs import chosen_jobs
     from headwater.reproduce.paths.found import read_found
     from headwater.reproduce.paths.measure import measure
     from headwater.reproduce.paths.pages import write_report
     from headwater.reproduce.paths.plan import load_plan
     from headwater.reproduce.paths.tables import conclusions, sheets
-    from headwater.reproduce.show import print_ended, print_jobs, print_sheet, print_words
-    from headwater.show import telling
+    from headwater.reproduce.show import print_jobs, print_sheet, print_words
 
     console = Console()
-    name = "reproduce-paths-fast" if fast else "reproduce-paths"
-    documents = Documents(results or (home / "results" if fast else Path("docs/results")) / name)
-    pages = report or home / "reports" / name
+    name, documents = _documents("paths", home, results, is_fast=fast)
     jobs = load_plan(recipes, is_fast=fast, seeds=seeds)
     chosen = chosen_jobs(jobs, only or [])
     if is_list:
         print_jobs(console, chosen, documents)
         return
-    has_failed = False
-    if is_run:
-        with console.status("reading the recipes") as status:
-            for ended in run_jobs(chosen, documents, measure, home=home, packed=packed, say=telling(console, status)):
-                print_ended(console, ended)
-                # Who has not asked for a data set by name need not have it.
-                has_failed |= ended.document is None and (bool(only) or not ended.lacks_data)
+    has_failed = is_run and _run(console, chosen, documents, measure, home=home, packed=packed, is_only=bool(only))
     found = read_found(jobs, documents, lambda text: console.print(text, soft_wrap=True, markup=False))
     for one in found:
         for sheet in sheets(one):
             print_sheet(console, sheet)
         print_words(console, conclusions(one))
     if found:
-        page = write_report(found, pages, lambda text: console.print(text, markup=False))
+        page = write_report(found, report or home / "reports" / name, lambda text: console.print(text, markup=False))
         console.print(f"the same with pictures: {page}", soft_wrap=True, markup=False, highlight=False)
     if has_failed:
         raise typer.Exit(1)
@@ -94,35 +127,19 @@ def paths(
 @reproduce_app.command("divide")
 def divide(
     home: HomeOption = DEFAULT_HOME,
-    packed: Annotated[
-        Path | None, typer.Option(help="A packed data set in place of the home's, or a folder of such.")
-    ] = None,
+    packed: PackedOption = None,
     clusters: Annotated[
         Path | None,
         typer.Option(help="A file of `headwater data cluster`, or a folder of NAME.clusters.npz. (default: packed)"),
     ] = None,
-    recipes: Annotated[Path, typer.Option(help="Folder of recipes, one for each data set.")] = Path(
-        "recipes/reproduce/divide"
-    ),
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of one JSON document for each job; done ones are kept. "
-            "(default: docs/results/reproduce-divide; with --fast in the home)"
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Folder for the tables. (default: below reports in the home)")
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="JOB", help="Run these jobs only, e.g. 'ml-1m/divide*'. Repeatable.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of the rows that matter most.", min=1)] = 3,
-    fast: Annotated[bool, typer.Option("--fast", help="Everything once and small, on ml-100k, on a CPU.")] = False,
-    is_list: Annotated[bool, typer.Option("--list", help="Name the jobs and what is done of them; run none.")] = False,
-    is_run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Run what is not done, or make tables of what there is.")
-    ] = True,
+    recipes: RecipesOption = Path("recipes/reproduce/divide"),
+    results: ResultsOption = None,
+    report: ReportOption = None,
+    only: OnlyOption = None,
+    seeds: SeedsOption = 3,
+    fast: FastOption = False,
+    is_list: ListOption = False,
+    is_run: RunOption = True,
 ) -> None:
     """Divide and conquer (WWW 2023): Tables 2 to 4, Figure 1a, quotas over plain SASRec, losses, coverage.
 
@@ -136,27 +153,19 @@ def divide(
     from headwater.reproduce.divide.measure import ALPHAS, measure
     from headwater.reproduce.divide.plan import load_plan
     from headwater.reproduce.divide.tables import sheets
-    from headwater.reproduce.jobs import Documents, chosen_jobs, run_jobs
-    from headwater.reproduce.show import print_ended, print_jobs, print_sheet
-    from headwater.show import telling
+    from headwater.reproduce.jobs import chosen_jobs
+    from headwater.reproduce.show import print_jobs, print_sheet
 
     console = Console()
-    name = "reproduce-divide-fast" if fast else "reproduce-divide"
-    documents = Documents(results or (home / "results" if fast else Path("docs/results")) / name)
+    name, documents = _documents("divide", home, results, is_fast=fast)
     jobs = load_plan(recipes, is_fast=fast, seeds=seeds)
     chosen = chosen_jobs(jobs, only or [])
     if is_list:
         print_jobs(console, chosen, documents)
         return
-    has_failed = False
-    if is_run:
-        beside = packed if packed is None or packed.is_dir() else packed.parent
-        measured = partial(measure, clusters=clusters or beside, alphas=(0.0, 1.0, 1e6) if fast else ALPHAS)
-        with console.status("reading the recipes") as status:
-            for ended in run_jobs(chosen, documents, measured, home=home, packed=packed, say=telling(console, status)):
-                print_ended(console, ended)
-                # Who has not asked for a data set by name need not have it.
-                has_failed |= ended.document is None and (bool(only) or not ended.lacks_data)
+    beside = packed if packed is None or packed.is_dir() else packed.parent
+    measured = partial(measure, clusters=clusters or beside, alphas=(0.0, 1.0, 1e6) if fast else ALPHAS)
+    has_failed = is_run and _run(console, chosen, documents, measured, home=home, packed=packed, is_only=bool(only))
     found = read_found(jobs, documents, lambda text: console.print(text, soft_wrap=True, markup=False))
     tables = [sheet for one in found for sheet in sheets(one)]
     for sheet in tables:

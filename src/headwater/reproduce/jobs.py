@@ -6,7 +6,7 @@ are there already are not made again. Tables and figures are made from the docum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -19,11 +19,17 @@ from headwater.experiment.document import read_document, write_document
 from headwater.experiment.measure import Say
 from headwater.experiment.provenance import config_hash, seed_of, with_seed
 from headwater.experiment.table import Table
-from headwater.recipe import Recipe
+from headwater.recipe import Recipe, load_recipe, load_recipes
 from headwater.retrieval.base import ChannelSettings
 
 FORMAT = 1
 """Of the documents; one of another format is made again."""
+
+FAST = "fast"
+"""The recipe that `--fast` runs in place of the others."""
+
+SEEDS = 3
+"""Of the rows that matter most."""
 
 Measure = Callable[["Job", Dataset, Say], dict[str, Any]]
 """What a paper wants to know of one job: plain values for its document."""
@@ -89,6 +95,22 @@ def jobs_of(recipes: Mapping[str, Recipe], runs: Callable[[str], int]) -> list[J
                 run = chosen if first is None else with_seed(chosen, first + at)
                 found.append(Job(name, recipe.model_copy(update={"channels": (run,)})))
     return found
+
+
+def planned(
+    folder: Path, widened: Callable[[Recipe], Recipe], headline: Collection[str], *, is_fast: bool, seeds: int
+) -> list[Job]:
+    """The jobs of every recipe of `folder`, each `widened` by what a paper makes of it; of `FAST` alone if it is fast.
+
+    `headline` channels are run under `seeds` seeds, the others under one, and all under one if it is fast. Raises
+    `ConfigError` as `load_recipe` does.
+    """
+    if is_fast:
+        recipes = {FAST: load_recipe(folder / f"{FAST}.toml")}
+    else:
+        recipes = {name: recipe for name, recipe in load_recipes(folder).items() if name != FAST}
+    recipes = {name: widened(recipe) for name, recipe in recipes.items()}
+    return jobs_of(recipes, lambda channel: seeds if channel in headline and not is_fast else 1)
 
 
 def chosen_jobs(jobs: Sequence[Job], patterns: Sequence[str]) -> list[Job]:

@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from headwater.config import parse
-from headwater.recipe import Recipe, load_recipe, load_recipes
-from headwater.reproduce.jobs import Job, jobs_of
+from headwater.recipe import Recipe
+from headwater.reproduce.jobs import SEEDS, Job, planned
 from headwater.retrieval.divide.config import DivideConfig
 from headwater.retrieval.divide.mixed import SASRecPlusConfig
-
-SEEDS = 3
-FAST = "fast"
-"""The recipe that `--fast` runs in place of the others."""
 
 OURS, BASE = "divide", "sasrec"
 
@@ -40,12 +36,7 @@ def load_plan(folder: Path, *, is_fast: bool = False, seeds: int = SEEDS) -> lis
 
     Raises `ConfigError` as `load_recipe` does.
     """
-    if is_fast:
-        recipes = {FAST: load_recipe(folder / f"{FAST}.toml")}
-    else:
-        recipes = {name: recipe for name, recipe in load_recipes(folder).items() if name != FAST}
-    recipes = {name: with_variants(recipe) for name, recipe in recipes.items()}
-    return jobs_of(recipes, lambda channel: seeds if channel in HEADLINE and not is_fast else 1)
+    return planned(folder, with_variants, HEADLINE, is_fast=is_fast, seeds=seeds)
 
 
 def with_variants(recipe: Recipe) -> Recipe:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from headwater.recipe import Recipe, load_recipe, load_recipes
-from headwater.reproduce.jobs import Job, jobs_of
+from headwater.recipe import Recipe
+from headwater.reproduce.jobs import SEEDS, Job, planned
 from headwater.retrieval.paths.config import PathsConfig
 
 OURS = "paths"
@@ -14,8 +14,6 @@ OURS = "paths"
 
 HEADLINE = (OURS, "bst")
 """Channels that are run under several seeds: the paper's, and what its Table 4 compares it with."""
-
-SEEDS = 3
 
 VECTOR = "paths-vector"
 VECTOR_WIDTH = 8
@@ -30,21 +28,13 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 """Name -> what is changed of `paths`. The loss that `paths` does not have is tried as well."""
 
-FAST = "fast"
-"""The recipe that `--fast` runs in place of the others."""
-
 
 def load_plan(folder: Path, *, is_fast: bool = False, seeds: int = SEEDS) -> list[Job]:
     """The jobs of every recipe of `folder`, of one data set each, with the ablations of its channel `paths`.
 
     Raises `ConfigError` as `load_recipe` does.
     """
-    if is_fast:
-        recipes = {FAST: load_recipe(folder / f"{FAST}.toml")}
-    else:
-        recipes = {name: recipe for name, recipe in load_recipes(folder).items() if name != FAST}
-    recipes = {name: with_ablations(recipe) for name, recipe in recipes.items()}
-    return jobs_of(recipes, lambda channel: seeds if channel in HEADLINE and not is_fast else 1)
+    return planned(folder, with_ablations, HEADLINE, is_fast=is_fast, seeds=seeds)
 
 
 def with_ablations(recipe: Recipe) -> Recipe:
