@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from headwater.config import Settings
 from headwater.data.impressions import Impressions
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError
@@ -31,6 +32,8 @@ class ImpressionModel(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def config(self) -> Settings: ...
 
     def fit(self, impressions: Impressions, *, validate: Callable[[Self], float] | None = None) -> Self:
         """Learn from impressions in the order of their days, each seen once or many times as the model needs.

@@ -92,14 +92,13 @@ def _rows(
     predicted = model.predict(measured)
     seconds = time.perf_counter() - started
     activity = activity_of(train, measured)
-    config: Any = getattr(model, "config")  # noqa: B009 - every model of a recipe has one; the seam need not say so
     for task, probabilities in predicted.items():
         rows = measured.samples(task)
         columns = measured.user_codes[rows], measured.labels[task][rows], probabilities[rows]
         yield RankRow(
             model=model.name,
             task=task,
-            settings=config.model_dump(mode="json"),
+            settings=model.config.model_dump(mode="json"),
             train_until=int(train.days[-1]),
             days=(int(measured.days[0]), int(measured.days[-1])),
             fit_seconds=fit_seconds,
