@@ -13,7 +13,6 @@ from headwater.nn.encoder import Encoder
 from headwater.nn.inputs import EMBEDDING_STD, Catalogue, EventInputs, ItemEmbedding
 from headwater.nn.objective import Objective
 from headwater.nn.sequences import Histories, Windows, last_outputs
-from headwater.retrieval.learned import LearnedNetwork
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +25,7 @@ EXPERTS = 4
 """Encoders of the mixture (section 3.1.2)."""
 
 
-class DivideNetwork(LearnedNetwork):
+class DivideNetwork(nn.Module):
     """e_u of a user for one cluster (eqs. 4-5).
 
     Parameters
@@ -68,6 +67,11 @@ class DivideNetwork(LearnedNetwork):
             ("by_cluster", clusters.by_cluster),
         ):
             self.register_buffer(name, torch.from_numpy(column.astype(np.int64)), persistent=False)
+
+    @property
+    def items(self) -> ItemEmbedding:
+        """The vectors that states are compared with."""
+        return self.inputs.items
 
     def members(self, cluster: int) -> Tensor:
         """(size,) int64 item codes of one cluster, ascending."""
@@ -114,14 +118,6 @@ class DivideNetwork(LearnedNetwork):
         """See `TrainingConfig.is_compiled`."""
         for encoder in self.encoders:
             encoder.compile()
-
-    def loss(self, batch: DivideBatch, objective: Objective) -> Tensor:
-        """Not one sum: see `within_loss`."""
-        raise NotImplementedError("Divide has an objective for each cluster: see within_loss")
-
-    def encode(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
-        """Not without a cluster: see `encode_for`."""
-        raise NotImplementedError("Divide encodes for a cluster: see encode_for")
 
     def encode_for(self, histories: Histories, rows: NDArray[np.int64], tasks: Tensor) -> Tensor:
         """(b, d) e_u of each history for the cluster of each row."""
