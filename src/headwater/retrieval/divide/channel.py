@@ -250,15 +250,16 @@ class Divide:
         clusters, histories = self.clusters, self._histories(queries)
         masks = ClusterMasks.of(allowed, clusters, len(queries))
         log_chances = self.intent.of_histories(histories)
-        if self._indexes is None:
-            self._indexes = ClusterIndexes(self.network.items.table(), clusters, self.config.search)
+        indexes = self._indexes
+        if indexes is None:
+            indexes = self._indexes = ClusterIndexes(self.network.items.table(), clusters, self.config.search)
 
         def states_of(rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
             return self._encode(histories, rows, tasks)
 
         if self.config.merge == "quota":
             found, self.passes = by_quota(
-                self.name, log_chances, masks, self._indexes, states_of, k=k, alpha=self.config.alpha
+                self.name, log_chances, masks, indexes, states_of, k=k, alpha=self.config.alpha
             )
             return found
         asked = np.minimum(masks.rooms(), k) * np.isfinite(log_chances)
@@ -272,7 +273,7 @@ class Divide:
             states_of,
             lambda cluster, states, wanted, rows: _likeliest(
                 states,
-                self._indexes.vectors(cluster),  # type: ignore[union-attr] # made above
+                indexes.vectors(cluster),
                 wanted,
                 masks.within(cluster, rows),
                 None if left_out is None else left_out.within(cluster, rows),
