@@ -46,6 +46,11 @@ class ObjectiveConfig(Settings):
     hard_pool: int = Field(default=8, ge=1)
     """`hard` draws this many times `n_negatives`."""
 
+    @property
+    def leaves_out_seen(self) -> bool:
+        """Whether a position must be given the items that it is predicted from."""
+        return self.loss == "unseen-softmax"
+
 
 class ItemVectors(Protocol):
     """The vectors of items that outputs are scored against."""
@@ -110,7 +115,7 @@ class Objective:
         config = self.config
         if config.loss in ("softmax", "unseen-softmax"):
             return full_softmax(
-                hidden, items.table(), positives, seen=seen if config.loss == "unseen-softmax" else None
+                hidden, items.table(), positives, seen=seen if config.leaves_out_seen else None
             )
         several = hidden if hidden.ndim == 3 else hidden[:, None]
         positive = (several * items(positives)[:, None]).sum(-1).amax(1).float()

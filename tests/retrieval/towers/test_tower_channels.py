@@ -205,3 +205,25 @@ def test_heads_must_divide_the_dimension(tmp_path) -> None:
     recipe.write_text('dataset = "x"\n[[channels]]\nkind = "bst"\ndimension = 30\nheads = 4\n')
     with pytest.raises(ConfigError, match="dimension 30 is no multiple of heads 4"):
         load_recipe(recipe)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "unseen-softmax", "sampled-softmax"])
+def test_what_the_window_holds_is_left_out_where_the_loss_says_so_and_nowhere_else(
+    loss: str, marketplace: Dataset
+) -> None:
+    given = []
+
+    class Listening(Objective):
+        def loss(self, *args: Any, **named: Any) -> torch.Tensor:
+            given.append(named["seen"])
+            return super().loss(*args, **named)
+
+    catalogue = Catalogue.of(marketplace, DSSMConfig().inputs)
+    network = DSSMNetwork(DSSMConfig(length=8, dimension=8), catalogue)
+    batch = PrefixBatches(Histories.from_dataset(marketplace, CPU), 8, 64).batch(0, 0)
+    network.loss(batch, Listening(ObjectiveConfig(loss=loss), marketplace.item_counts, CPU))
+    if loss == "unseen-softmax":
+        expected = torch.where(batch.windows.is_event, batch.windows.items, -1)
+        assert torch.equal(given[0], expected)
+    else:
+        assert given == [None]

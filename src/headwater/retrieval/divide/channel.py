@@ -265,7 +265,7 @@ class Divide:
         asked = np.minimum(masks.rooms(), k) * np.isfinite(log_chances)
         self.passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
         left_out = None
-        if self.config.objective.loss == "unseen-softmax":
+        if self.config.objective.leaves_out_seen:
             left_out = ClusterMasks.of(Mask.seen(queries.latest(self.config.length)), clusters, len(queries))
         joint = gather(
             asked,

@@ -94,7 +94,7 @@ class SequenceNetwork(LearnedNetwork):
             generator=batch.generator,
             batch_targets=batch.batch_targets,
             first=batch.first,
-            seen=batch.seen() if objective.config.loss == "unseen-softmax" else None,
+            seen=batch.seen() if objective.config.leaves_out_seen else None,
         )
 
     @property

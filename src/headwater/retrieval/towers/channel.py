@@ -77,6 +77,9 @@ class TowerNetwork(LearnedNetwork):
 
     def loss(self, batch: PrefixBatch, objective: Objective) -> Tensor:
         """See `LearnedNetwork`."""
+        seen = None
+        if objective.config.leaves_out_seen:  # else drawn negatives would leave them out, too
+            seen = torch.where(batch.windows.is_event, batch.windows.items, -1)
         return objective.loss(
             self.for_training(batch),
             batch.targets,
@@ -84,7 +87,7 @@ class TowerNetwork(LearnedNetwork):
             generator=batch.generator,
             batch_targets=batch.batch_targets,
             first=batch.first,
-            seen=torch.where(batch.windows.is_event, batch.windows.items, -1),
+            seen=seen,
         )
 
     def for_training(self, batch: PrefixBatch) -> Tensor:
