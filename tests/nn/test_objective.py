@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from headwater.nn.inputs import Catalogue, ItemEmbedding
@@ -94,3 +95,10 @@ def test_of_several_vectors_the_best_one_scores_an_item(example, loss, negatives
     torch.testing.assert_close(
         loss_of(config, items, two, positives), loss_of(config, items, scores, positives), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("loss", ["softmax", "unseen-softmax"])
+def test_what_draws_nothing_has_no_draws_to_leave_out(loss: str) -> None:
+    with pytest.raises(ValidationError, match="unseen-softmax"):
+        ObjectiveConfig(loss=loss, excludes_seen=True)
+    assert ObjectiveConfig(loss="bce", excludes_seen=True).leaves_out_seen

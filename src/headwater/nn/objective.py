@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from headwater.config import Settings
@@ -46,10 +46,20 @@ class ObjectiveConfig(Settings):
     hard_pool: int = Field(default=8, ge=1)
     """`hard` draws this many times `n_negatives`."""
 
+    excludes_seen: bool = False
+    """Leave out drawn negatives that the window holds, as the paper of SASRec draws them; of the sum over everything
+    `unseen-softmax` is the same."""
+
+    @model_validator(mode="after")
+    def _draws_alone_exclude(self) -> Self:
+        if self.excludes_seen and self.loss in ("softmax", "unseen-softmax"):
+            raise ValueError(f"excludes_seen is for drawn negatives; loss {self.loss!r} draws none: use unseen-softmax")
+        return self
+
     @property
     def leaves_out_seen(self) -> bool:
         """Whether a position must be given the items that it is predicted from."""
-        return self.loss == "unseen-softmax"
+        return self.excludes_seen or self.loss == "unseen-softmax"
 
 
 class ItemVectors(Protocol):
@@ -115,7 +125,7 @@ class Objective:
         config = self.config
         if config.loss in ("softmax", "unseen-softmax"):
             return full_softmax(
-                hidden, items.table(), positives, seen=seen if config.leaves_out_seen else None
+                hidden, items.table(), positives, seen=seen if config.loss == "unseen-softmax" else None
             )
         several = hidden if hidden.ndim == 3 else hidden[:, None]
         positive = (several * items(positives)[:, None]).sum(-1).amax(1).float()
@@ -130,7 +140,7 @@ class Objective:
             negative = _best(torch.einsum("mvd,mnd->mvn", several, items(drawn)))
         is_positive = positives[:, None] == drawn
         if seen is not None:
-            is_positive = is_positive | _is_listed(drawn, seen)
+            is_positive = is_positive | is_listed(drawn, seen)
         log_expected = self._sampler.log_probability(drawn) + math.log(drawn.shape[-1])
         if config.negatives == "hard":
             at = hardest(negative, is_positive, config.n_negatives)
@@ -140,7 +150,7 @@ class Objective:
         return binary_cross_entropy(positive, negative, is_positive, exponent=self._exponent)
 
 
-def _is_listed(drawn: Tensor, seen: Tensor) -> Tensor:
+def is_listed(drawn: Tensor, seen: Tensor) -> Tensor:
     """(m, n) bool: whether each of the drawn items, (n,) or (m, n), is among the row's seen ones, (m, w)."""
     listed = seen.sort(1).values
     asked = drawn.expand(len(seen), drawn.shape[-1]).contiguous()

@@ -44,10 +44,14 @@ def test_without_hard_negatives_it_is_sasrec(marketplace: Dataset) -> None:
     assert plain.retrieve(queries, 9).items.tolist() == mixed.retrieve(queries, 9).items.tolist()
 
 
+@pytest.mark.parametrize("excludes_seen", [False, True])
 @pytest.mark.parametrize("loss", ["bce", "sampled-softmax"])
-def test_the_loss_is_what_its_draws_give_on_average(marketplace: Dataset, loss: str) -> None:
+def test_the_loss_is_what_its_draws_give_on_average(marketplace: Dataset, loss: str, excludes_seen: bool) -> None:
     """Over many draws: BCE by the mixture's chances, and the softmax's corrected sum by the sum over all items."""
     config, cpu = plus(0.4, loss, 4000), torch.device("cpu")
+    config = config.model_copy(
+        update={"objective": config.objective.model_copy(update={"excludes_seen": excludes_seen})}
+    )
     clusters = cut(np.arange(150) % 5, 5)
     torch.manual_seed(0)
     network = SASRecPlusNetwork(config, Catalogue.of(marketplace, config.inputs), clusters)
@@ -61,12 +65,17 @@ def test_the_loss_is_what_its_draws_give_on_average(marketplace: Dataset, loss: 
     at = torch.arange(len(positives))
     labels = torch.arange(150) % 5
     is_positive = torch.arange(150) == positives[:, None]
+    is_left_out = is_positive.clone()
+    if excludes_seen:
+        for row, items in enumerate(batch.seen().tolist()):
+            is_left_out[row, [item for item in items if item >= 0]] = True
     if loss == "bce":
         chances = 0.6 / 150 + 0.4 / 30 * (labels == labels[positives][:, None])
-        negative = (chances * torch.nn.functional.softplus(scores)).masked_fill(is_positive, 0).sum(1)
+        negative = (chances * torch.nn.functional.softplus(scores)).masked_fill(is_left_out, 0).sum(1)
         expected = ((4000 * negative + torch.nn.functional.softplus(-scores[at, positives])) / 4001).sum()
     else:
-        expected = (scores.logsumexp(1) - scores[at, positives]).sum()
+        kept = scores.masked_fill(is_left_out & ~is_positive, -torch.inf)
+        expected = (kept.logsumexp(1) - scores[at, positives]).sum()
     assert found == pytest.approx(expected.item(), rel=0.01)
 
 

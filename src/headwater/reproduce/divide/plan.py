@@ -14,12 +14,12 @@ from headwater.retrieval.divide.mixed import SASRecPlusConfig
 OURS, BASE = "divide", "sasrec"
 
 LOSSES: dict[str, dict[str, Any]] = {
-    "bce": {"loss": "bce", "n_negatives": 1, "shared": False},
-    "sampled": {"loss": "sampled-softmax", "n_negatives": 256, "shared": True},
+    "bce": {"loss": "bce", "n_negatives": 1, "shared": False, "excludes_seen": True},
+    "sampled": {"loss": "sampled-softmax", "n_negatives": 256, "shared": True, "excludes_seen": True},
     "softmax": {"loss": "softmax"},
     "unseen-softmax": {"loss": "unseen-softmax"},
 }
-"""Name -> objective: SASRec and Divide are trained with each."""
+"""Name -> objective: SASRec and Divide are trained with each. No draw is an item that the user chose (eqs. 2 and 3)."""
 
 ADAPTATIONS = {"divide-naive": "none", "divide-mmoe": "experts", "divide-prefix": "prefix"}
 """Ablations of section 2.3, with the loss of `divide`."""

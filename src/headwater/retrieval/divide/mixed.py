@@ -16,7 +16,7 @@ from headwater.data.dataset import Dataset
 from headwater.nn.batches import SequenceBatch
 from headwater.nn.inputs import Catalogue
 from headwater.nn.losses import binary_cross_entropy, sampled_softmax
-from headwater.nn.objective import Objective
+from headwater.nn.objective import Objective, is_listed
 from headwater.retrieval.divide.clusters import ClusterConfig, Clusters, clusters_of
 from headwater.retrieval.divide.config import IntentConfig
 from headwater.retrieval.sequence.sasrec import SASRec, SASRecConfig, SASRecNetwork
@@ -86,6 +86,8 @@ class SASRecPlusNetwork(SASRecNetwork):
         scores = torch.einsum("md,mnd->mn", hidden, self.items(drawn)).float()
         positive = (hidden * self.items(positives)).sum(-1).float()
         is_positive = drawn == positives[:, None]
+        if config.leaves_out_seen:
+            is_positive = is_positive | is_listed(drawn, batch.seen())
         if config.loss == "bce":
             return binary_cross_entropy(positive, scores, is_positive)
         inside = mix / size * (self.labels[drawn] == cluster)
