@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,14 @@ def open_fabric(device: Device, precision: Precision) -> Fabric:
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=n_processes // here, strategy="ddp", precision=numbers)
     fabric.launch()
+    atexit.register(_leave_the_others)
     return fabric
+
+
+def _leave_the_others() -> None:
+    """End the process group before the interpreter does: gloo's threads, still running then, would abort it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
