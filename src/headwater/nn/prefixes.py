@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headwater.errors import ConfigError
 from headwater.nn.batches import step_seed
-from headwater.nn.sequences import Histories, Windows
+from headwater.nn.sequences import Histories, Windows, to_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +22,8 @@ class PrefixBatch(NamedTuple):
     Attributes
     ----------
     windows : Windows
+    users : (b,) int64
+        Row of each window's history.
     targets : (b,) int64
         The item that followed each row's window.
     first : int
@@ -36,6 +38,7 @@ class PrefixBatch(NamedTuple):
     """
 
     windows: Windows
+    users: Tensor
     targets: Tensor
     first: int
     n_positives: int
@@ -122,6 +125,7 @@ class PrefixBatches:
         cuts = [(end - begin) * border // n_processes for border in (process, process + 1)]
         return PrefixBatch(
             windows=windows if n_processes == 1 else windows.part(slice(*cuts)),
+            users=to_device(self._rows[begin:end][slice(*cuts)], self._histories.device),
             targets=targets[slice(*cuts)],
             first=cuts[0],
             n_positives=end - begin,

@@ -21,6 +21,7 @@ CHANNELS = {
     "divide": "headwater.retrieval.divide.channel:Divide",
     "dssm": "headwater.retrieval.towers.dssm:DSSM",
     "ease": "headwater.retrieval.classic.ease:EASE",
+    "exhaustive_din": "headwater.ranking.exhaustive:ExhaustiveDIN",  # of the room above: a reference
     "itemcf": "headwater.retrieval.classic.itemcf:ItemCF",
     "mf": "headwater.retrieval.classic.mf:MF",
     "mind": "headwater.retrieval.towers.mind:MIND",

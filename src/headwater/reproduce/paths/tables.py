@@ -71,8 +71,8 @@ def _table_2(found: Found, protocol: Protocol, side: Side) -> Sheet:
             "The paper says that all negative items compete, but figures of its height are those of sampled negatives: "
             "compare them with the table of sampled negatives"
         )
-    if not found.of("din"):
-        notes.append("DIN ranks the candidates of others; it is no channel here and was not run")
+    if found.of("din"):
+        notes.append("DIN scores every item here; it is a ranker, and served so in no system")
     return Sheet(title, ["method", *head, "HR@50 ours"], lines, notes)
 
 
