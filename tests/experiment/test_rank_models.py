@@ -209,6 +209,63 @@ def test_the_commands_print_tables_and_leave_json_and_pictures(tmp_path: Path, h
     assert {row["days"][0] for row in json.loads((results / "rank-recipe-next-day.json").read_text())["rows"]} == {5, 6}
 
 
+BEHAVIOURS = """
+[data]
+kind = "behaviours"
+name = "shop"
+negatives = 3
+
+[days]
+validation = 3
+test = 4
+
+[inputs]
+context = ["hour"]
+
+[[models]]
+kind = "logistic"
+l2 = 3.0
+bins = 8
+
+[[models]]
+kind = "din"
+dimension = 4
+hidden = [8]
+training = { epochs = 1, batch_size = 32, learning_rate = 0.01, device = "cpu", threads = 1 }
+"""
+
+
+def test_a_log_of_clicks_carts_and_purchases_is_imported_and_measured_beside_drawn_negatives(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    lines = ["who,what,did,at"]
+    for day in range(6):
+        for user in range(30):
+            for at in np.sort(random.integers(0, 80_000, 6)).tolist():
+                item = user % 3 + 3 * int(random.integers(8))  # everybody keeps to a third of the shop
+                lines.append(f"u{user},i{item},pv,{day * 86_400 + at}")
+                if random.random() < 0.4:
+                    lines.append(f"u{user},i{item},cart,{day * 86_400 + at + 60}")
+                    lines.append(f"u{user},i{item},buy,{day * 86_400 + at + 120}")
+    log, home = tmp_path / "shop.csv", ["--home", str(tmp_path / "home")]
+    log.write_text("\n".join(lines), encoding="utf-8")
+    columns = ["--user", "who", "--item", "what", "--behaviour", "did", "--time", "at"]
+    words = ["--behaviour-map", "pv=click", "--behaviour-map", "buy=purchase"]
+    done = CliRunner().invoke(app, ["data", "import", str(log), *columns, *words, *home])
+    assert done.exit_code == 0, done.output
+    recipe = str(written(tmp_path, BEHAVIOURS))
+    done = CliRunner().invoke(app, ["rank", "evaluate", recipe, "--results", str(tmp_path / "results"), *home])
+    assert done.exit_code == 0, done.output
+    assert "sampled" in done.output
+    rows = json.loads((tmp_path / "results" / "rank-recipe-test.json").read_text())["rows"]
+    assert [(row["model"], row["task"]) for row in rows] == [
+        (model, task) for model in ("logistic", "din") for task in ("click", "cart", "conversion")
+    ]
+    clicks, carts, _ = (row["whole"] for row in rows[:3])
+    assert clicks["auc"] > 0.6
+    assert carts["samples"] == clicks["positives"]
+    assert clicks["samples"] > 3 * clicks["positives"]
+
+
 def test_settings_are_searched_on_what_lies_before_the_test_days(tmp_path: Path, home: Path) -> None:
     packed = tmp_path / "before.npz"
     done = CliRunner().invoke(app, ["rank", "pack", str(written(tmp_path)), str(packed), "--home", str(home)])
