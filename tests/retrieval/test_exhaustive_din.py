@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
     "dimension": 4,
     "unit_hidden": 6,
     "hidden": (8,),
-    "negatives": 8,
+    "negatives": 30,
     "training": TrainingConfig(epochs=2, batch_size=64, device="cpu"),
 }
 

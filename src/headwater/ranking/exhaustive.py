@@ -24,7 +24,7 @@ from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError
 from headwater.nn.checkpoint import Identity
 from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
-from headwater.nn.negatives import Popularity
+from headwater.nn.negatives import distinct
 from headwater.nn.prefixes import PrefixBatch, PrefixBatches
 from headwater.nn.sequences import Histories, Windows, to_device
 from headwater.nn.training import TrainingConfig, TrainingReport, config_identity, train
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 TASK = "click"
 
-ROWS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 15}
-"""(User, item) pairs that are scored at a time."""
+NUMBERS_AT_ONCE = {"cpu": 1 << 24, "cuda": 1 << 28}
+"""Elements of the largest tensors that scoring makes at a time, by device."""
 
 QUERIES_AT_ONCE = 256
 """Queries whose dense scores exist at a time."""
@@ -77,8 +77,8 @@ class ExhaustiveDINConfig(ChannelSettings):
     activation: Activation = "prelu"
     """After every hidden layer."""
 
-    negatives: int = Field(default=32, ge=1)
-    """Items that each positive is compared with, drawn anew every time."""
+    negatives: int = Field(default=1024, ge=1)
+    """Items that all positives of a step are compared with, distinct ones; as many as there are items takes all."""
 
     negative_power: float = Field(default=0.0, ge=0)
     """Negatives are drawn in proportion to interactions to this power; 0 is uniform."""
@@ -104,41 +104,68 @@ class ExhaustiveDINConfig(ChannelSettings):
 
 
 class _Task(nn.Module):
-    """The network with its loss: softmax cross-entropy of the positive among 1 + n items."""
+    """The network with its loss: softmax cross-entropy of the positive among itself and the step's negatives."""
 
-    def __init__(self, network: DINNetwork, config: ExhaustiveDINConfig, negatives: Popularity) -> None:
+    def __init__(self, network: DINNetwork, config: ExhaustiveDINConfig, weights: Tensor) -> None:
         super().__init__()
         self.network = network
-        self._config, self._negatives = config, negatives
+        self._n, self._weights = config.negatives, weights
 
     def forward(self, batch: PrefixBatch) -> Tensor:
         """Mean loss of the whole batch's positives; this process's part of it, times the processes."""
         windows, targets = batch.windows, batch.targets
-        shape = (batch.n_positives, self._config.negatives)
-        drawn = self._negatives.draw(shape, batch.generator, batch.batch_targets)
-        drawn = drawn[batch.first : batch.first + len(targets)]
-        candidates = torch.cat([targets[:, None], drawn], 1)
-        logits = _scored(self.network, windows, candidates, batch.users + 1)
-        is_seen = ((drawn[:, :, None] == windows.items[:, None]) & windows.is_event[:, None]).any(2)
-        is_refused = torch.cat([torch.zeros_like(targets[:, None], dtype=torch.bool), is_seen], 1)
-        is_refused[:, 1:] |= drawn == targets[:, None]
-        labels = torch.zeros_like(targets)
-        loss = functional.cross_entropy(logits.float().masked_fill(is_refused, -torch.inf), labels, reduction="sum")
+        negatives = distinct(self._weights, self._n, batch.generator)
+        is_seen = torch.zeros(len(targets), len(self._weights), dtype=torch.bool, device=targets.device)
+        is_seen.scatter_(1, torch.where(windows.is_event, windows.items, targets[:, None]), value=True)
+        is_seen.scatter_(1, targets[:, None], value=True)
+        users = batch.users + 1
+        of_target = _scored(self.network, windows, targets[:, None], users)
+        of_others = grid(self.network, windows, negatives, users).float().masked_fill(is_seen[:, negatives], -torch.inf)
+        logits = torch.cat([of_target.float(), of_others], 1)
+        loss = functional.cross_entropy(logits, torch.zeros_like(targets), reduction="sum")
         return loss * (batch.n_processes / batch.n_positives)
 
 
 def _scored(network: DINNetwork, windows: Windows, candidates: Tensor, users: Tensor) -> Tensor:
-    """(b, m) logits of m candidates of each row, item codes (b, m) or (1, m) for all rows alike; (b,) rows of users."""
-    b, m = len(windows.items), candidates.shape[1]
+    """(b, m) logits of m candidates of each row, item codes (b, m); (b,) rows of users."""
+    b, m = candidates.shape
     history = torch.where(windows.is_event, windows.items + 1, NOBODY)
     inputs = RankingInputs(
         users=users.repeat_interleave(m),
-        items=(candidates + 1).expand(b, m).reshape(-1),
+        items=(candidates + 1).reshape(-1),
         history=history.repeat_interleave(m, 0),
         searched=None,
         context=torch.zeros(b * m, 0, dtype=torch.long, device=history.device),
     )
     return network(inputs)[TASK].view(b, m)
+
+
+def grid(network: DINNetwork, windows: Windows, candidates: Tensor, users: Tensor) -> Tensor:
+    """(b, m) logits of the same m candidates for every row; what `DINNetwork.forward` gives each pair by itself.
+
+    How much an event says of a candidate depends on these two items alone, and not on whose event it is: the activation
+    unit meets each pair of a candidate and a distinct event once, however many rows have that event.
+
+    Parameters
+    ----------
+    windows : Windows
+        Of b rows.
+    candidates : (m,) int64
+        Item codes.
+    users : (b,) int64
+        Rows of `RankingFeatures`.
+    """
+    b, m = len(users), len(candidates)
+    codes, place = torch.unique(windows.items, return_inverse=True)
+    events, targets = network.items(codes + 1), network.items(candidates + 1)
+    is_event = torch.ones(m, len(codes), dtype=torch.bool, device=codes.device)
+    shares = network.unit.weights(targets, events.expand(m, -1, -1), is_event)
+    of_rows = shares[:, place] * windows.is_event  # (m, b, w)
+    interest = torch.bmm(of_rows.transpose(0, 1), events[place].to(of_rows.dtype))  # (b, m, d)
+    parts = [] if network.users is None else [network.users(users)[:, None].expand(b, m, -1)]
+    parts += [targets.expand(b, m, -1), interest]
+    vectors = torch.cat([part.to(interest.dtype) for part in parts], 2).view(b * m, -1)
+    return network.tasks[TASK](vectors).view(b, m)
 
 
 class ExhaustiveDIN:
@@ -209,6 +236,7 @@ class ExhaustiveDIN:
             self._features = RankingFeatures.of(_catalogue(data), config.network)
             torch.manual_seed(training.seed)
             self._network = DINNetwork(config.network, self._features).to(device)
+            weights = np.maximum(data.item_counts, 1).astype(np.float64) ** config.negative_power
             batches = PrefixBatches(
                 Histories.from_dataset(data, device),
                 config.length,
@@ -218,7 +246,7 @@ class ExhaustiveDIN:
             )
             self.report = train(
                 fabric,
-                _Task(self._network, config, Popularity(data.item_counts, config.negative_power, device)),
+                _Task(self._network, config, torch.from_numpy(weights).to(device)),
                 batches,
                 training,
                 Identity(f"{self.kind}:{config_identity(config)}", self._features.vocabulary, data.checksum()),
@@ -252,14 +280,20 @@ class ExhaustiveDIN:
         device = network.unit.bias.device
         histories = Histories.from_queries(queries, n_items, device)
         users = to_device(self.features.user_rows_of_keys(queries.user_keys), device)
-        items = torch.arange(n_items, device=device)[None]
         found = np.full((len(queries), n_items), -np.inf, np.float32)
-        at_once = max(1, ROWS_AT_ONCE.get(device.type, 1 << 12) // max(n_items, 1))
         answered = np.flatnonzero(histories.lengths)
-        for start in range(0, len(answered), at_once):
-            rows = answered[start : start + at_once]
-            windows = histories.windows(rows, self.config.length)
-            found[rows] = _scored(network, windows, items, users[rows]).float().cpu().numpy()
+        if len(answered):
+            windows = histories.windows(answered, self.config.length)
+            # The largest tensors hold a hidden layer for each (candidate, distinct event), or an input of the tower for
+            # each (row, candidate).
+            n_events = min(n_items, int(windows.counts.sum()))
+            widest = max(n_events * self.config.unit_hidden, len(answered) * max(4 * network.items.width, 256))
+            size = max(1, NUMBERS_AT_ONCE.get(device.type, 1 << 24) // widest)
+            for start in range(0, n_items, size):
+                some = torch.arange(start, min(start + size, n_items), device=device)
+                found[answered, start : start + size] = (
+                    grid(network, windows, some, users[answered]).float().cpu().numpy()
+                )
         return found
 
     @torch.inference_mode()
