@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
+import xxhash
 from torch import Tensor
 from torch.nn import functional
 
@@ -86,6 +87,15 @@ class Extraction(NetworkRanker[ExtractionConfig]):
     def width(self) -> int:
         """Of K."""
         return sum(self.parts.values())
+
+    @property
+    def identity(self) -> str:
+        """Kind and checksum of its weights: another one says other things of the same pair."""
+        digest = xxhash.xxh3_64(self.features.vocabulary.encode())
+        for name, weight in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(weight.cpu().contiguous().numpy().tobytes())
+        return f"{self.kind}:{digest.hexdigest()}"
 
     def knowledge(self, impressions: Impressions) -> NDArray[np.float32]:
         """(n, width) K of each impression's user and item, its history being the events strictly before it.
