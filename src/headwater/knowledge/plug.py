@@ -64,6 +64,14 @@ class Plug(nn.Module):
         return self.output(self.activation(self.project(values).flatten(0, -2)).view(*values.shape[:-1], -1))
 
 
+class _Plugs(nn.ModuleList):
+    """The plugs of a model. One that calls its parts in a row (`nn.Sequential`) calls this one, too."""
+
+    def forward(self, vectors: Any) -> Any:
+        """What it is given."""
+        return vectors
+
+
 class _Reader:
     """Hands the knowledge of a call of the model to its plugs; each thread has its own."""
 
@@ -189,7 +197,7 @@ def _reader_of(model: nn.Module) -> _Reader:
             return owner
     if hasattr(model, PLUGS):
         raise ConfigError(f"{type(model).__name__} has a part called {PLUGS!r} that is no plug; rename it")
-    plugs = nn.ModuleList()
+    plugs = _Plugs()
     model.add_module(PLUGS, plugs)
     reader = _Reader(plugs)
     model.register_forward_pre_hook(reader.take, with_kwargs=True)
