@@ -29,7 +29,8 @@ ROOMS_BELOW = {
     "release": LEAVES | {"data", "ranking", "retrieval"},
     "recipe": LEAVES | {"data", "ranking", "retrieval"},
     "experiment": LEAVES | {"data", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
-    "service": LEAVES | {"data", "home", "nearline", "network", "profile", "ranking", "release", "retrieval", "store"},
+    "service": LEAVES
+    | {"data", "home", "knowledge", "nearline", "network", "profile", "ranking", "release", "retrieval", "store"},
     "search": LEAVES | {"data", "ranking", "retrieval"},
     "show": {"experiment", "metrics", "release", "service"},
     "demo": {"*"},

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_built import CATEGORIES, NAMES, OF_PAIRS, USERS, WIDTH, made_up_built
 
 from headwater.data.vocabulary import key_of
 from headwater.errors import (
@@ -25,6 +24,7 @@ from headwater.knowledge import center as center_module
 from headwater.knowledge.built import read_built
 from headwater.knowledge.center import Center
 from headwater.knowledge.versions import STATE, Versions, read_versions
+from knowledge_built import CATEGORIES, NAMES, OF_PAIRS, USERS, WIDTH, made_up_built
 from redis_server import RedisServer
 
 
@@ -112,6 +112,12 @@ def test_an_empty_batch_is_answered_and_an_uneven_one_refused(center: Center, bu
     assert center.get(numbers(), numbers()).values.shape == (0, 3 * WIDTH + OF_PAIRS)
     with pytest.raises(ConfigError, match="2 users, 1 items"):
         center.get(numbers(1, 2), numbers(1))
+
+
+def test_users_on_a_server_are_not_taken_for_unknown_by_who_has_no_url(server: RedisServer, tmp_path: Path, built):
+    Center(tmp_path / "center", server.url).publish(built())
+    with pytest.raises(ConfigError, match="holds users in a server"):
+        Center(tmp_path / "center").get(numbers(1), numbers(1))
 
 
 # -- versions

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headwater.data.impressions import Impressions
+from headwater.data.impressions import DAY, Impressions
 from headwater.data.levels import attribute_levels
 from headwater.data.vocabulary import UNKNOWN, key_of
 from headwater.errors import ConfigError
@@ -132,7 +132,7 @@ def _probe(
         user_codes=users.astype(np.int32),
         item_codes=items.astype(np.int32),
         times=np.full(n, moment, np.int64),
-        days=np.zeros(n, np.int32),
+        days=np.full(n, (moment - impressions.day_zero) // DAY, np.int32),
         labels={task: np.zeros(n, np.int8) for task in impressions.labels},
         context={name: np.zeros(n, np.int32) for name in impressions.context},
         sub_domains=None,

@@ -61,6 +61,7 @@ class Center:
 
     def __init__(self, root: Path, users: str | None = None) -> None:
         self.root = root
+        self._users_in = "files" if users is None else "a server"
         self._at_once = USERS_AT_ONCE if users is None else REDIS_USERS_AT_ONCE
         self._shelf: Shelf = LmdbShelf() if users is None else RedisShelf(users, _name_of(root))
         self._opened: dict[int, _Open] = {}
@@ -96,6 +97,7 @@ class Center:
                 self._check(number, folder, source)
                 about = source.about | {
                     "checksum": source.checksum,
+                    "users_in": self._users_in,
                     "published": int(time.time()),
                     "n_users": len(source.user_keys),
                     "n_items": len(source.item_keys),
@@ -241,15 +243,22 @@ class Center:
             if chosen is None:
                 raise VersionGone(f"{self.root} serves no version of knowledge; publish one")
             now.require(chosen)
+            if now.about[chosen]["users_in"] != self._users_in:
+                raise ConfigError(
+                    f"version {chosen} holds users in {now.about[chosen]['users_in']}, and the center was opened for "
+                    f"{self._users_in}; open it with the URL that the version was published with, or without one"
+                )
             try:
                 opened = self._opened.get(chosen) or self._open_version(chosen)
                 item_rows = _rows_of(opened.built.item_keys, items)
                 if categories is None:
-                    own = opened.built.item_categories[np.maximum(item_rows, 0)] if len(opened.vectors) else item_rows
-                    codes = np.where((item_rows < 0) | (own >= len(opened.built.category_keys)), -1, own)
+                    codes = np.full(len(items), -1)
+                    is_known = item_rows >= 0
+                    codes[is_known] = opened.built.item_categories[item_rows[is_known]]
+                    codes[codes == len(opened.built.category_keys)] = -1
                 else:
                     codes = _rows_of(opened.built.category_keys, categories)
-                return self._answer(chosen, opened, users, item_rows, codes.astype(np.int64))
+                return self._answer(chosen, opened, users, item_rows, codes)
             except (StoreError, ArtefactError, OSError):
                 # A version that went while it was read is no damage: the next look says what is there.
                 if chosen in self.versions.about:
