@@ -284,13 +284,9 @@ class Center:
         categories: NDArray[np.int64],
     ) -> Answer:
         distinct, place = np.unique(users, return_inverse=True)
-        keys = key_words(distinct)
-        found = self._shelf.get_many(number, opened.folder, keys)
+        found = self._shelf.get_many(number, opened.folder, key_words(distinct))
         is_known = np.fromiter((record is not None for record in found), bool, len(found))
-        records = [record for record in found if record is not None]
-        words = joined([key for key, record in zip(keys, found, strict=True) if record is not None], records, number)
-        lengths = np.fromiter((len(record) // 2 for record in records), np.int64, len(records))
-        starts = np.cumsum(lengths) - lengths
+        words, starts = joined(distinct[is_known], [record for record in found if record is not None], number)
         record_of = np.where(is_known, np.cumsum(is_known) - 1, -1)[place.reshape(-1)]
         width = 3 * opened.vectors.shape[1] + opened.defaults[2].shape[1]
         values, flags = np.empty((len(users), width), np.float32), np.empty(len(users), np.uint8)

@@ -28,7 +28,7 @@ class Shelf(Protocol):
         """Put all records of a version there, on the disk. Raises `StoreFull` where there is no room."""
         ...
 
-    def get_many(self, version: int, folder: Path, keys: Sequence[bytes]) -> list[bytes | memoryview | None]:
+    def get_many(self, version: int, folder: Path, keys: Sequence[bytes]) -> list[bytes | None]:
         """The record of each user; None of one who has none."""
         ...
 
@@ -64,7 +64,7 @@ class LmdbShelf:
                 raise StoreFull(f"{path}: the disk is full ({error}); make room and publish again") from error
             raise StoreError(f"{path} cannot be written: {error}") from error
 
-    def get_many(self, version: int, folder: Path, keys: Sequence[bytes]) -> list[bytes | memoryview | None]:
+    def get_many(self, version: int, folder: Path, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `Shelf`."""
         import lmdb
 
@@ -159,7 +159,7 @@ class RedisShelf:
             words: list[Any] = [part for key, record in some for part in (prefix + key, record)]
             self._server.command("MSET", *words)
 
-    def get_many(self, version: int, folder: Path, keys: Sequence[bytes]) -> list[bytes | memoryview | None]:
+    def get_many(self, version: int, folder: Path, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `Shelf`. One round trip."""
         prefix = self._of(version)
         return self._server.command("MGET", *(prefix + key for key in keys)) if keys else []
