@@ -23,12 +23,14 @@ ROOMS_BELOW = {
     "nn": LEAVES | {"data", "metrics"},
     "retrieval": LEAVES | {"data", "metrics", "nn", "index"},
     "ranking": LEAVES | {"data", "metrics", "nn", "retrieval"},
+    "knowledge": LEAVES | {"data", "metrics", "nn", "network", "ranking", "retrieval", "store"},
     "profile": LEAVES | {"data", "store"},
     "nearline": LEAVES | {"data", "network", "retrieval", "store"},
     "release": LEAVES | {"data", "ranking", "retrieval"},
     "recipe": LEAVES | {"data", "ranking", "retrieval"},
     "experiment": LEAVES | {"data", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
-    "service": LEAVES | {"data", "home", "nearline", "network", "profile", "ranking", "release", "retrieval", "store"},
+    "service": LEAVES
+    | {"data", "home", "knowledge", "nearline", "network", "profile", "ranking", "release", "retrieval", "store"},
     "search": LEAVES | {"data", "ranking", "retrieval"},
     "show": {"experiment", "metrics", "release", "service"},
     "demo": {"*"},
@@ -43,6 +45,7 @@ FORBIDDEN = {
     "nn": {"polars", "faiss", "gensim", "msgspec"},
     "retrieval": {"polars", "faiss", "gensim", "msgspec"},
     "ranking": {"polars", "faiss", "gensim", "msgspec"},
+    "knowledge": {"polars", "faiss", "gensim"},
     "nearline/operator.py": {"torch", "lmdb", "redis", "polars"},
 }
 """Part of the tree -> packages that it must not import, for a training machine or a stream has none of them."""

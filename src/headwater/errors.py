@@ -51,3 +51,11 @@ class ReleaseError(HeadwaterError):
 
 class TrainingDiverged(HeadwaterError):
     """A loss is no longer finite: the message names epoch and batch, and the last good checkpoint is kept."""
+
+
+class VersionGone(HeadwaterError):
+    """A version of knowledge that a center does not have, or does not have any more."""
+
+
+class VersionKept(HeadwaterError):
+    """A version of knowledge must stay, for it is pinned or served, and so there is no room for another."""

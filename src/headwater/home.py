@@ -38,6 +38,11 @@ class Home:
         return self.root / "log"
 
     @property
+    def knowledge(self) -> Path:
+        """The versions of knowledge that are served."""
+        return self.root / "knowledge"
+
+    @property
     def report(self) -> Path:
         """The demo's HTML report."""
         return self.root / "report"

@@ -8,14 +8,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import fit_days
 import numpy as np
 import pytest
 import torch
-from made_up import PER_DAY, SMALL, TRAINING, impressions
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+import fit_days
 from headwater.data import Impressions, Vocabulary
 from headwater.errors import ArtefactError, ConfigError, LineageError
 from headwater.nn.checkpoint import STATE, load_parameters
@@ -24,7 +23,8 @@ from headwater.ranking.batches import DayBatches, InputColumns
 from headwater.ranking.din import DIN, DINConfig
 from headwater.ranking.features import RankingFeatures
 from headwater.ranking.model import ImpressionModel, model_class
-from headwater.ranking.training import _Task
+from headwater.ranking.training import Pointwise
+from made_up import PER_DAY, SMALL, TRAINING, impressions
 
 PROGRAM = Path(fit_days.__file__)
 
@@ -88,7 +88,7 @@ def test_the_loss_is_the_sum_of_the_tasks_means_over_what_each_is_asked_of() -> 
         nn.functional.binary_cross_entropy_with_logits(logits[task][asked], batch.labels[task][asked])
         for task, asked in (("click", clicked | ~clicked), ("cart", clicked), ("conversion", clicked))
     )
-    torch.testing.assert_close(_Task(network)(batch), expected)
+    torch.testing.assert_close(Pointwise(network, config)(batch), expected)
 
 
 def test_a_day_without_clicks_is_learned_from() -> None:
@@ -260,7 +260,7 @@ def test_a_model_that_did_not_grow_goes_on_as_if_it_had_not_stopped(tmp_path: Pa
     moved = {}
     for name in ("with moments", "without"):
         torch.manual_seed(0)
-        task = _Task(DIN(config).new_network(features))
+        task = Pointwise(DIN(config).new_network(features), config)
         adam = torch.optim.AdamW(task.parameters(), lr=1e-2)
         assert inherit(tmp_path / "first", features.vocabulary, task, adam) == ()
         steps = {int(state["step"]) for state in adam.state.values()}
@@ -280,7 +280,7 @@ def test_what_cannot_be_inherited_is_named_and_nothing_is_copied(tmp_path: Path)
     features = RankingFeatures.of(impressions(2), config)
 
     def tried(vocabulary: str, **settings) -> nn.Module:
-        task = _Task(DIN(DINConfig(**{**SMALL, **settings})).new_network(features))
+        task = Pointwise(DIN(config := DINConfig(**{**SMALL, **settings})).new_network(features), config)
         before = {name: value.clone() for name, value in task.state_dict().items()}
         try:
             inherit(tmp_path / "small", vocabulary, task, torch.optim.AdamW(task.parameters()))

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from made_up import SMALL, impressions
 
 from headwater.errors import ConfigError
 from headwater.ranking.batches import InputColumns
@@ -13,6 +12,7 @@ from headwater.ranking.features import RankingFeatures
 from headwater.ranking.networks.can import CoActionUnit
 from headwater.ranking.networks.din import ActivationUnit
 from headwater.ranking.networks.layers import Dice, TaskTower
+from made_up import SMALL, impressions
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up import SMALL, impressions
 
 from headwater.data import Impressions, Queries, Vocabulary
 from headwater.data.schema import Behaviour
@@ -18,6 +17,7 @@ from headwater.ranking.can import CAN, CANConfig
 from headwater.ranking.config import SearchConfig
 from headwater.ranking.din import DIN, DINConfig
 from headwater.retrieval import Candidates
+from made_up import SMALL, impressions
 
 EVERYTHING = {
     **SMALL,

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 import headwater
 from headwater.cli.data import data_app
+from headwater.cli.knowledge import knowledge_app
 from headwater.cli.learn import evaluate, recommend, search, similar, train
 from headwater.cli.loop import demo, serve
 from headwater.cli.nearline import forget, nearline_app
@@ -50,6 +51,7 @@ app.add_typer(nearline_app, name="nearline")
 app.add_typer(ranklog_app, name="ranklog")
 app.add_typer(paths_app, name="paths")
 app.add_typer(rank_app, name="rank")
+app.add_typer(knowledge_app, name="knowledge")
 app.command()(forget)
 app.command()(demo)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -55,11 +56,19 @@ class InputColumns:
     features : RankingFeatures
     config : NetworkConfig
     device : torch.device
+    knowledge : callable, optional
+        Rows -> (rows, width) float32 that a plug reads.
     """
 
     def __init__(
-        self, impressions: Impressions, features: RankingFeatures, config: NetworkConfig, device: torch.device
+        self,
+        impressions: Impressions,
+        features: RankingFeatures,
+        config: NetworkConfig,
+        device: torch.device,
+        knowledge: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None,
     ) -> None:
+        self._knowledge = knowledge
         self._device, self._length, self._search = device, config.length, config.search
         self._n_items = features.n_items
         self._users = features.user_rows(impressions.user_codes)
@@ -88,6 +97,7 @@ class InputColumns:
             history=to_device(history, self._device),
             searched=None if searched is None else to_device(searched, self._device),
             context=to_device(self._context[rows], self._device),
+            knowledge=None if self._knowledge is None else to_device(self._knowledge(rows), self._device),
         )
 
 
@@ -109,7 +119,7 @@ class DayBatches:
     def __init__(
         self, impressions: Impressions, columns: InputColumns, batch_size: int, *, seed: int, device: torch.device
     ) -> None:
-        self._columns, self._seed, self._device = columns, seed, device
+        self._columns, self.seed, self._device = columns, seed, device
         self._labels = impressions.labels
         self._is_asked = {task: impressions.samples(task) for task in impressions.tasks}
         slices = impressions.day_slices()
@@ -124,16 +134,7 @@ class DayBatches:
 
     def batch(self, epoch: int, step: int, *, process: int = 0, n_processes: int = 1) -> RankingBatch:
         """Batch `step` of the day `days[epoch]`; see `Batches`."""
-        if self._order[0] != epoch:
-            rows = self._slices[epoch]
-            # Of the day's own number, so that it does not matter with which days a call of training began.
-            seeds = [self._seed, self.days[epoch] & 0xFFFFFFFF]
-            order = np.random.default_rng(seeds).permutation(rows.stop - rows.start) + rows.start
-            self._order = (epoch, order)
-        order = self._order[1]
-        # Nearly equal batches, instead of full ones and a small rest whose few impressions would weigh more.
-        begin, end = (len(order) * border // self._steps[epoch] for border in (step, step + 1))
-        whole = order[begin:end]
+        whole = self.rows(epoch, step)
         mine = whole[slice(*(len(whole) * border // n_processes for border in (process, process + 1)))]
         return RankingBatch(
             inputs=self._columns.inputs(mine),
@@ -146,6 +147,21 @@ class DayBatches:
             n_passes=len(whole),
             n_processes=n_processes,
         )
+
+    def rows(self, epoch: int, step: int) -> NDArray[np.int64]:
+        """The impressions of batch `step`, over all processes."""
+        if self._order[0] != epoch:
+            # Of the day's own number, so that it does not matter with which days a call of training began.
+            random = np.random.default_rng([self.seed, self.days[epoch] & 0xFFFFFFFF])
+            self._order = (epoch, self.shuffled(self._slices[epoch], random))
+        order = self._order[1]
+        # Nearly equal batches, instead of full ones and a small rest whose few impressions would weigh more.
+        begin, end = (len(order) * border // self._steps[epoch] for border in (step, step + 1))
+        return order[begin:end]
+
+    def shuffled(self, rows: slice, random: np.random.Generator) -> NDArray[np.int64]:
+        """A day's impressions in the order in which they are learned from."""
+        return random.permutation(rows.stop - rows.start) + rows.start
 
 
 def day_checksums(impressions: Impressions) -> list[str]:

@@ -93,6 +93,11 @@ class NetworkConfig(RankerSettings):
     negatives: int = Field(default=4, ge=1)
     """Draws for each event, of `sampled` examples."""
 
+    @property
+    def item_dimension(self) -> int:
+        """Width of the embedding of the item's id."""
+        return self.dimension
+
     @model_validator(mode="after")
     def _one_pass(self) -> NetworkConfig:
         if self.training.epochs != 1:

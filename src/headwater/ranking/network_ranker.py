@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from headwater.nn.training import TrainingReport
     from headwater.ranking.networks.din import DINNetwork
+    from headwater.ranking.training import Learning
 
 # Torch is imported where it is used: a service scores from arrays, and never loads it.
 
@@ -149,12 +150,19 @@ class NetworkRanker(ABC, Generic[C]):
             resume=resume,
             inherited=inherit or self._learned,
             keep=self._keep,
+            learning=self.learning(data),
         )
         self._scorer = None  # of weights that have moved since
         if validate is not None:
             report = replace(report, best_epoch=report.epochs - 1, best_value=float(validate(self)))
         self.report = report
         return self
+
+    def learning(self, impressions: Impressions) -> Learning:
+        """What it learns by from `impressions`, and reads of them, that others do not."""
+        from headwater.ranking.training import Learning
+
+        return Learning()
 
     def _require_same(self, data: Impressions) -> None:
         """Raise where what was learned before does not fit `data`."""
@@ -190,7 +198,7 @@ class NetworkRanker(ABC, Generic[C]):
         from headwater.ranking.training import predict
 
         self.features.require_lineage(impressions, self.name)
-        return predict(self.network, self.features, self.config, impressions)
+        return predict(self.network, self.features, self.config, impressions, self.learning(impressions).knowledge)
 
     def score(self, queries: Queries, candidates: Candidates) -> NDArray[np.float32]:
         """(len(candidates),) logits, higher is better; of arrays alone, in one thread."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,17 +29,26 @@ ROWS_AT_ONCE = 1 << 12
 """Impressions that are predicted at a time."""
 
 
-class _Task(nn.Module):
-    """A network with its loss."""
+class Pointwise(nn.Module):
+    """A network with its loss.
 
-    def __init__(self, network: DINNetwork) -> None:
+    Parameters
+    ----------
+    network : DINNetwork
+    config : NetworkConfig
+    """
+
+    def __init__(self, network: DINNetwork, config: NetworkConfig) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.config = network, config
 
     def forward(self, batch: RankingBatch) -> Tensor:
         """Sum over tasks of the mean cross-entropy of what each is asked of (eq. 1 of KEEP); a task that is asked of
         nothing adds nothing."""
-        logits = self.network(batch.inputs)
+        return self.of_logits(self.network(batch.inputs), batch)
+
+    def of_logits(self, logits: dict[str, Tensor], batch: RankingBatch) -> Tensor:
+        """The loss of what the network has said."""
         losses = [
             functional.binary_cross_entropy_with_logits(logit, batch.labels[task], reduction="none")
             .where(batch.is_asked[task], 0.0)
@@ -47,6 +57,28 @@ class _Task(nn.Module):
             for task, logit in logits.items()
         ]
         return torch.stack(losses).sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What some networks learn by in place of what the others do.
+
+    Attributes
+    ----------
+    loss : callable
+        (network, config) -> a module that gives the loss of a batch.
+    batches : callable
+        Makes the batches, as `DayBatches` does.
+    knowledge : callable or None
+        Rows of the impressions -> (rows, width) float32 that a plug reads.
+    identity : str
+        Of this, behind the settings, in checkpoints.
+    """
+
+    loss: Callable[[DINNetwork, Any], nn.Module] = Pointwise
+    batches: Callable[..., DayBatches] = DayBatches
+    knowledge: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None
+    identity: str = ""
 
 
 def train_days(
@@ -61,6 +93,7 @@ def train_days(
     resume: bool = False,
     inherited: Path | Mapping[str, Tensor] | None = None,
     keep: Callable[[dict[str, Tensor]], None] | None = None,
+    learning: Learning | None = None,
 ) -> TrainingReport:
     """Train a new network on every day of `impressions`; see `NetworkRanker.fit`, which this is the work of.
 
@@ -72,7 +105,10 @@ def train_days(
         Is given the network before training begins.
     each_day : callable, optional
         Is told each day before it is trained on.
+    learning : Learning, optional
+        What is not the same for every network.
     """
+    learning = learning or Learning()
     training = config.training
     device = resolve_device(training.device)
     with (
@@ -90,15 +126,20 @@ def train_days(
         if training.is_compiled:
             net.compile()
         adopt(net.to(fabric.device))
-        columns = InputColumns(impressions, features, config, fabric.device)
-        batches = DayBatches(impressions, columns, training.batch_size, seed=training.seed, device=fabric.device)
+        columns = InputColumns(impressions, features, config, fabric.device, learning.knowledge)
+        batches = learning.batches(impressions, columns, training.batch_size, seed=training.seed, device=fabric.device)
         *earlier, checksum = day_checksums(impressions)
         return train(
             fabric,
-            _Task(net),
+            learning.loss(net, config),
             batches,
             training.model_copy(update={"epochs": len(batches.days)}),
-            Identity(f"{config.kind}:{config_identity(config)}", features.vocabulary, checksum, tuple(earlier)),
+            Identity(
+                f"{config.kind}:{config_identity(config)}{learning.identity}",
+                features.vocabulary,
+                checksum,
+                tuple(earlier),
+            ),
             before_epoch=None if each_day is None else lambda epoch: each_day(batches.days[epoch]),
             checkpoint=checkpoint,
             resume=resume,
@@ -109,11 +150,15 @@ def train_days(
 
 @torch.inference_mode()
 def predict(
-    network: DINNetwork, features: RankingFeatures, config: NetworkConfig, impressions: Impressions
+    network: DINNetwork,
+    features: RankingFeatures,
+    config: NetworkConfig,
+    impressions: Impressions,
+    knowledge: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """(n,) probability of each task for every impression, in its order."""
     network.eval()
-    columns = InputColumns(impressions, features, config, network.unit.bias.device)
+    columns = InputColumns(impressions, features, config, next(network.parameters()).device, knowledge)
     found = {task: np.empty(len(impressions), np.float32) for task in features.tasks}
     for start in range(0, len(impressions), ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, len(impressions)))

@@ -1,4 +1,4 @@
-"""The HTTP service: `POST /v1/candidates`, `POST /v1/events`, `GET /healthz`."""
+"""The HTTP service: `/v1/candidates`, `/v1/events`, `/v1/knowledge`, `/healthz`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from litestar.params import JSONBody
 import headwater
 from headwater.data.schema import BEHAVIOURS, Behaviour
 from headwater.data.vocabulary import UNKNOWN, key_of
-from headwater.errors import SchemaError, StoreError, UnknownItem
+from headwater.errors import ConfigError, SchemaError, StoreError, UnknownItem, VersionGone
 from headwater.home import Home
 from headwater.nearline.ranklog import MAX_AHEAD, UserEvent
 from headwater.network import TOKEN_VARIABLE, is_bearer, is_loopback, require_guard
+from headwater.service import knowledge
 from headwater.service.live import Live
 from headwater.service.messages import (
     Answer,
@@ -133,6 +134,10 @@ def _refuse_unknown(_: Request[Any, Any, Any], error: UnknownItem) -> Response[F
     return _failure(404, str(error), "$.item")
 
 
+def _refuse_config(_: Request[Any, Any, Any], error: ConfigError) -> Response[Failure]:
+    return _failure(400, str(error))
+
+
 def _refuse_store(_: Request[Any, Any, Any], error: StoreError) -> Response[Failure]:
     logger.error("%s", error)
     return _failure(503, "the store cannot be used now; nothing of the request was lost or half applied, try again")
@@ -172,7 +177,7 @@ def create_app(home: Home, token: str | None = None) -> Litestar:
             raise HTTPException(f"send {JSON}", status_code=415)
 
     return Litestar(
-        route_handlers=[candidates, events, healthz],
+        route_handlers=[candidates, events, knowledge.ask, knowledge.held, healthz],
         lifespan=[lifespan],
         guards=[guard],
         request_max_body_size=MAX_BODY,
@@ -180,6 +185,8 @@ def create_app(home: Home, token: str | None = None) -> Litestar:
             ValidationException: _refuse_validation,
             SchemaError: _refuse_schema,
             UnknownItem: _refuse_unknown,
+            VersionGone: knowledge.refuse_version,
+            ConfigError: _refuse_config,
             StoreError: _refuse_store,
             HTTPException: _refuse_http,
         },

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
 from headwater import release as releases
 from headwater.errors import HeadwaterError
 from headwater.home import Home
+from headwater.knowledge.center import Center
 from headwater.nearline.ranklog import RankLog
 from headwater.service.pipeline import Pipeline
 from headwater.store.place import open_store
 
 logger = logging.getLogger(__name__)
+
+KNOWLEDGE_VARIABLE = "HEADWATER_KNOWLEDGE"
+"""The URL of a server that holds what is known of users, where a center's own files do not."""
 
 WATCH_SECONDS = 1.0
 """How often the pointer to the current release is read: a promotion is served about this soon."""
@@ -28,6 +33,7 @@ class Live:
         self._home = home
         self.store = open_store(home.store)
         self.log = RankLog(home.log)
+        self.knowledge = Center(home.knowledge, os.environ.get(KNOWLEDGE_VARIABLE) or None)
         self.pipeline = self._load(releases.current(home.releases))
         self.refused: str | None = None
         self._refused_id: str | None = None

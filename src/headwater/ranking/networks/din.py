@@ -28,6 +28,8 @@ class RankingInputs(NamedTuple):
     searched : (b, v) int64, or None
         The latest events that a search found, likewise.
     context : (b, features) int64
+    knowledge : (b, width) float32, or None
+        What a plug reads, of a network that has one.
     """
 
     users: Tensor
@@ -35,6 +37,7 @@ class RankingInputs(NamedTuple):
     history: Tensor
     searched: Tensor | None
     context: Tensor
+    knowledge: Tensor | None = None
 
 
 class ActivationUnit(nn.Module):
@@ -94,7 +97,7 @@ class DINNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, features: RankingFeatures, extra: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.items = FieldTable(features.n_items, config.dimension, features.item_fields, config.dimension)
+        self.items = FieldTable(features.n_items, config.item_dimension, features.item_fields, config.dimension)
         self.users = None
         if config.user_dimension or features.user_fields:
             n_users = len(features.user_keys)
@@ -134,6 +137,11 @@ class DINNetwork(nn.Module):
         """(b,) logits of each task."""
         vectors = torch.cat(self.parts(inputs), 1)
         return {task: tower(vectors) for task, tower in self.tasks.items()}
+
+    def last_hidden(self, inputs: RankingInputs) -> dict[str, Tensor]:
+        """(b, width) what each task's last hidden layer says."""
+        vectors = torch.cat(self.parts(inputs), 1)
+        return {task: tower.last_hidden(vectors) for task, tower in self.tasks.items()}  # type: ignore[operator]
 
     def hidden_layers(self, task: str | None = None) -> tuple[str, ...]:
         """Names of hidden layers, first to last, of one task or of all: `get_submodule` takes them.

@@ -106,11 +106,15 @@ class TaskTower(nn.Module):
         """The hidden layers, first to last."""
         return [self.get_submodule(name) for name in self.layers]  # type: ignore[misc]
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(b,) logits of (b, width_in)."""
+    def last_hidden(self, vectors: Tensor) -> Tensor:
+        """(b, width) output of the last hidden layer, of (b, width_in)."""
         for layer in self.hidden():
             vectors = layer(vectors)
-        outputs = self.output(vectors).float()
+        return vectors
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(b,) logits of (b, width_in)."""
+        outputs = self.output(self.last_hidden(vectors)).float()
         return outputs[:, 1] - outputs[:, 0]
 
     @torch.no_grad()

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 import torch
-from made_up import SMALL, TRAINING, impressions
 
 from headwater.ranking.can import CAN, CANConfig
+from made_up import SMALL, TRAINING, impressions
 
 
 def main(folder: Path, days: int, pause: float) -> None:
