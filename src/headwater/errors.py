@@ -51,3 +51,7 @@ class ReleaseError(HeadwaterError):
 
 class TrainingDiverged(HeadwaterError):
     """A loss is no longer finite: the message names epoch and batch, and the last good checkpoint is kept."""
+
+
+class ClusterError(HeadwaterError):
+    """A Flink cluster cannot be reached, has no room for a job, or refuses it."""
