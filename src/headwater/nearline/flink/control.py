@@ -153,6 +153,10 @@ class Job:
             failures=sum(note.recoveries for note in found),
         )
 
+    def parallelism(self) -> int:
+        """Slots that the running job takes."""
+        return max(vertex["parallelism"] for vertex in self._rest.get(f"/jobs/{self.id}")["vertices"])
+
     def replayed(self) -> int:
         """Records that recoveries made the job read again."""
         return sum(note.replayed for note in notes(self._store, self._settings.name))
@@ -211,8 +215,8 @@ class Job:
         if not migrate and (before.policy, before.state_version) != (now.policy, now.state_version):
             what = "policy" if before.policy != now.policy else "version of the states"
             raise ConfigError(
-                f"the job {self._settings.name!r} was made with another {what}: go on from its savepoint with --migrate "
-                "(candidates follow as their users come), or submit what it was made with"
+                f"the job {self._settings.name!r} was made with another {what}: go on from its savepoint with "
+                "--migrate (candidates follow as their users come), or submit what it was made with"
             )
 
     def _run(self, installation: Installation, resume: str | None) -> str:

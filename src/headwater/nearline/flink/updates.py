@@ -1,7 +1,7 @@
 """Users' states as Flink keeps them, and the store that follows them: what the keyed function of the job does.
 
-Flink holds the truth: one value of bytes for each user, with the whole state in it. It goes back to an older one when it
-recovers, while the store stays ahead. So what is written is never "what this record changed" but the difference
+Flink holds the truth: one value of bytes for each user, with the whole state in it. When it recovers it goes back to an
+older one, while the store stays ahead. So what is written is never "what this record changed" but the difference
 between what the store has and what the state says: a value carries the epoch under which the store was last known to
 have followed it, and where that is not the present one, the user's state is read from the store first. After a
 recovery, a rescaling, or a `forget` beside the job, the epoch is another, and all of this heals by itself.

@@ -50,7 +50,7 @@ def open_source(place: Path | str, *, share: tuple[int, int] = (0, 1)) -> Source
         return DirectorySource(place, share=share)
     scheme = place.partition("://")[0]
     if scheme == KAFKA_SCHEME:
-        from headwater.nearline.sources.kafka import KafkaSource
+        from headwater.nearline.sources.kafka import KafkaSource  # its package may not be there
 
         servers, topic, options = parse_kafka(place)
         return KafkaSource(servers, topic, options=options, share=share)
