@@ -1,5 +1,8 @@
 """The job on a real Flink, of this machine: what it survives, and that its store is that of the local runtime."""
 
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from headwater.errors import ClusterError
 from headwater.nearline import DirectorySource, Policy, RedisRankLog, RedisSource, Source, Stream
 from headwater.nearline.flink.cluster import Installation, LocalCluster
 from headwater.nearline.flink.control import Job
+from headwater.nearline.flink.reading import notes
 from headwater.nearline.flink.settings import JobSettings
 from headwater.store import LmdbStore, open_store
 from redis_server import BUNDLED, RedisServer
@@ -130,3 +134,49 @@ def test_a_job_on_redis_stops_with_a_savepoint_and_goes_on_rescaled_and_with_ano
         job.stop()
         source.close()
         store.close()
+
+
+def headwater_stream(home: Path, cluster: LocalCluster, *options: str) -> subprocess.Popen[str]:
+    words = ["--home", str(home), "--runtime", "flink", "--cluster", cluster.url, "--name", "by-the-verb", *options]
+    environment = ["--flink-environment", str(ENVIRONMENT)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "headwater", "stream", *words, *environment],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_verb_submits_watches_rescales_and_stops_with_a_savepoint(tmp_path: Path, cluster: LocalCluster) -> None:
+    made = made_records(400, 3)
+    write_log(tmp_path / "log", made[:200])
+    store = open_store(tmp_path / "store")
+    if len(cluster.task_managers) < 2:
+        cluster.add_task_manager()
+        cluster.wait_for(2)
+    first = headwater_stream(tmp_path, cluster)
+    until = time.monotonic() + LIMIT
+    while sum(note.records for note in notes(store, "by-the-verb")) < 200:
+        assert first.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    wider = headwater_stream(tmp_path, cluster, "--parallelism", "2")
+    said = first.communicate(timeout=LIMIT)[0]  # its job is no more
+    assert "submitted as" in said
+    assert "200 records" in said
+    write_log(tmp_path / "log", made[200:])
+    while sum(note.records for note in notes(store, "by-the-verb")) < 400:
+        assert wider.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    expected = by_the_local_runtime(DirectorySource(tmp_path / "log"), tmp_path / "local", Policy())
+    while everything(store) != expected:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    wider.send_signal(signal.SIGINT)
+    said = wider.communicate(timeout=LIMIT)[0]
+    assert wider.returncode == 0
+    assert "to go on with 2 slots" in said
+    assert "goes on from" in said
+    assert said.count("stopped with the savepoint") == 2  # to be rescaled, and at the end
+    store.close()
