@@ -169,8 +169,8 @@ class Job:
         """What is wrong with the job now, in a sentence; empty where nothing is."""
         state = self._state()
         if state == "RUNNING":
-            failed = (self.checkpoints()["latest"] or {}).get("failed")
-            done = (self.checkpoints()["latest"] or {}).get("completed")
+            latest: dict[str, Any] = self.checkpoints()["latest"]
+            failed, done = latest["failed"], latest["completed"]
             if failed and (not done or failed["id"] > done["id"]):
                 return f"checkpoint {failed['id']} failed: {failed['failure_message']}"
             return ""

@@ -62,7 +62,7 @@ def note_key(name: str, index: int, readers: int) -> bytes:
 def notes(store: Store, name: str) -> list[Note]:
     """The notes of all readers of a job."""
     prefix = f"{name}.flink.".encode()
-    return [_NOTE.decode(raw) for key, raw in store.scan(POSITIONS, prefix)]
+    return [_NOTE.decode(raw) for _, raw in store.scan(POSITIONS, prefix)]
 
 
 class Reading:

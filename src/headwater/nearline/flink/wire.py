@@ -41,13 +41,14 @@ def by_user(columns: RecordColumns) -> Iterator[tuple[int, bytes]]:
 def pack(columns: RecordColumns) -> bytes:
     """Records of one user, without the user and without scenarios that none of them has."""
     used, places = np.unique(columns.scenarios, return_inverse=True)
-    has_none = bool(len(used)) and used[0] == NO_SCENARIO
+    codes: list[int] = used.tolist()
+    has_none = NO_SCENARIO in codes
     return _ENCODER.encode(
         _Wire(
             timestamps=columns.timestamps.tobytes(),
             behaviours=columns.behaviours.tobytes(),
             scenarios=(places - has_none).astype(np.int32).tobytes(),
-            scenario_names=tuple(columns.scenario_names[code] for code in used.tolist() if code != NO_SCENARIO),
+            scenario_names=tuple(columns.scenario_names[code] for code in codes if code != NO_SCENARIO),
             request_ids=columns.request_ids,
             offsets=columns.offsets.tobytes(),
             items=columns.items.tobytes(),
