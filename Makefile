@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FLINK := .venv-flink
+FLINK_STAMP := $(FLINK)/.installed
 
-.PHONY: help demo test test-all faults lint types check clean
+.PHONY: help demo test test-all flink faults lint types check clean
 
 help:
 	@echo "make demo      install, fetch MovieLens-1M, train, compare, and play the loop live (under 5 minutes)"
 	@echo "make test      install and run every test that needs no system package"
 	@echo "make test-all  the same and the tests that start servers or a browser"
+	@echo "make flink     install Apache Flink into $(FLINK), an environment of its own, for headwater stream --runtime flink"
 	@echo "make faults    kill the nearline stream, and writers of its store, 100 times at random moments (some minutes)"
 	@echo "make check     ruff and pyright"
-	@echo "make clean     remove $(VENV) and caches (data and releases in .headwater stay)"
+	@echo "make clean     remove $(VENV), $(FLINK) and caches (data and releases in .headwater stay)"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -22,13 +25,22 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(FLINK_STAMP): requirements-flink.txt
+	@echo "Installing Apache Flink into $(FLINK) (once, some minutes) ..."
+	@test -x $(FLINK)/bin/python || $(PYTHON) -m venv $(FLINK)
+	@$(FLINK)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-flink.txt
+	@$(FLINK)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+flink: $(FLINK_STAMP)
+
 demo: $(STAMP)
 	$(BIN)/headwater demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m 'not servers' -n 2 $(ARGS)
 
-test-all: $(STAMP)
+test-all: $(STAMP) $(FLINK_STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
@@ -45,4 +57,4 @@ types: $(STAMP)
 check: lint types
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(FLINK) .pytest_cache .ruff_cache build dist

@@ -310,14 +310,22 @@ def main() -> None:
     arguments.add_argument("--load", type=int, default=5_000, help="visits/s while append -> readable is measured")
     arguments.add_argument("--processes", type=int, default=2, help="to grow to; 0 leaves this out")
     arguments.add_argument("--wide", action="store_true", help="item keys of 8 bytes, as of text ids")
+    arguments.add_argument("--flink", action="store_true", help="Flink beside the local runtime, and nothing else")
+    arguments.add_argument("--task-manager", type=int, default=2_048, help="MiB of Java of a TaskManager on Flink")
     arguments.add_argument("--core", type=int, help="the one core that everything runs on; all where it is left out")
     given = arguments.parse_args()
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
     policy = Policy(visits=given.queue)
     print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {vars(given)}")
-    parts(Traffic(given), policy)
     with tempfile.TemporaryDirectory() as folder:
+        if given.flink:
+            from nearline_flink import flink
+
+            flink(Path(folder), Traffic(given), given, say)
+            print(f"load of the machine after: {os.getloadavg()[0]:.1f}")
+            return
+        parts(Traffic(given), policy)
         runtime(Path(folder), given, policy)
         if given.processes:
             processes(Path(folder), given)

@@ -59,3 +59,7 @@ class VersionGone(HeadwaterError):
 
 class VersionKept(HeadwaterError):
     """A version of knowledge must stay, for it is pinned or served, and so there is no room for another."""
+
+
+class ClusterError(HeadwaterError):
+    """A Flink cluster cannot be reached, has no room for a job, or refuses it."""

@@ -31,7 +31,7 @@ LogOption = Annotated[
     typer.Option(
         "--log",
         metavar="FOLDER|URL",
-        help="The rank log: a folder, or redis://host:6379/0?stream=NAME. (default: the home's)",
+        help="The rank log: a folder, redis://host:6379/0?stream=NAME, kafka://host:9092/TOPIC. (default: the home's)",
     ),
 ]
 

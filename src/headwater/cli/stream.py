@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
     from headwater.nearline.policy import Policy
 
 stream_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
+
+
+class Runtime(StrEnum):
+    """Where the operator runs."""
+
+    LOCAL = "local"
+    FLINK = "flink"
+
 
 UntilOption = Annotated[
     str | None,
@@ -53,6 +63,34 @@ def stream(
         str, typer.Option(help="Loopback unless HEADWATER_TOKEN holds a secret that scrapers send.")
     ] = "127.0.0.1",
     quiet: Annotated[bool, typer.Option("--quiet", help="No status; warnings and errors only.")] = False,
+    runtime: Annotated[
+        Runtime, typer.Option(help="local: this process. flink: a job on a cluster, of which the options below speak.")
+    ] = Runtime.LOCAL,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Flink's REST address. (default: start Flink on this machine, on loopback)"),
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER|URL", help="Of Flink's checkpoints and savepoints. (default: the home's flink)"),
+    ] = None,
+    parallelism: Annotated[int, typer.Option(help="Slots of the job; another number rescales it.", min=1, max=128)] = 1,
+    readers: Annotated[
+        int, typer.Option(help="Readers that share the log's files or partitions; fixed for a job.", min=1, max=128)
+    ] = 1,
+    name: Annotated[str, typer.Option(help="Of the job on Flink.")] = "headwater-stream",
+    resume: Annotated[
+        str | None, typer.Option(metavar="URL", help="Go on from this checkpoint or savepoint, not the newest.")
+    ] = None,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Go on with another policy, or with states of an older version.")
+    ] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Forget the job's past and read the log from its start.")
+    ] = False,
+    flink_environment: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Virtual environment that has PyFlink; see `make flink`.")
+    ] = Path(".venv-flink"),
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Turn rank logs into nearline candidates until interrupted; goes on where it stopped.
@@ -62,10 +100,30 @@ def stream(
     Example: headwater stream --policy policy.toml --metrics-port 9100
 
     Two processes on one Redis stream: headwater stream --log redis://127.0.0.1/0?stream=shop --partition 0/2, and 1/2
+
+    On Flink, with two TaskManagers: headwater stream --runtime flink --parallelism 2
     """
     if context.invoked_subcommand is not None:
         return
-    import signal
+    if runtime is Runtime.FLINK:
+        from headwater.cli.flink import FlinkOptions, run_on_flink
+        from headwater.nearline import Policy
+        from headwater.nearline.flink.settings import JobSettings
+
+        place = Home(home, store)
+        settings = JobSettings(
+            name=name,
+            log=_absolute(log or place.log),
+            store=_absolute(place.store),
+            checkpoints=_absolute(checkpoints or home / "flink" / "checkpoints"),
+            policy=Policy() if policy is None else Policy.load(policy),
+            parallelism=parallelism,
+            readers=readers,
+        )
+        options = FlinkOptions(flink_environment, cluster, resume, migrate, anew)
+        _log_to(Console(), quiet=quiet)
+        run_on_flink(settings, options, home / "flink" / "cluster", _stopped_by_signals(), quiet=quiet)
+        return
 
     from headwater.cli.status import watch
     from headwater.nearline import Policy, PolicyFile, Stream, open_source
@@ -75,7 +133,7 @@ def stream(
 
     share = _parse_partition(partition)
     place = Home(home, store)
-    stop = threading.Event()
+    stop = _stopped_by_signals()
     console = Console()
     with ExitStack() as left:
         settings = Policy() if policy is None else PolicyFile(policy)
@@ -88,8 +146,6 @@ def stream(
             token = os.environ.get(TOKEN_VARIABLE) or None
             endpoint = MetricsEndpoint(running.status, port=metrics_port, host=metrics_host, token=token)
             left.callback(endpoint.close)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
         _log_to(console, quiet=quiet)
         if endpoint is not None and not quiet:
             console.print(f"figures for Prometheus at {endpoint.url}", highlight=False, soft_wrap=True)
@@ -183,6 +239,19 @@ def run_backfill(into: str, policy: Policy, *, since: int, until: int, log: Path
             markup=False,
             soft_wrap=True,
         )
+
+
+def _stopped_by_signals() -> threading.Event:
+    """Set when this process is asked to end."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _absolute(place: Path | str) -> str:
+    """A folder by its whole path, for Flink's processes run elsewhere; a URL as it is."""
+    return str(place) if "://" in str(place) else str(Path(place).absolute())
 
 
 def _parse_partition(text: str) -> tuple[int, int]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from headwater.nearline.ranklog import RankedItem, RankLog, UserEvent, Visit
     from headwater.nearline.sources import (
         DirectorySource,
+        KafkaRankLog,
+        KafkaSource,
         RedisGroupSource,
         RedisRankLog,
         RedisSource,
@@ -26,6 +28,8 @@ __all__ = [
     "ArrowRankLog",
     "DeadLetter",
     "DirectorySource",
+    "KafkaRankLog",
+    "KafkaSource",
     "NearlineChannel",
     "Policy",
     "PolicyFile",
@@ -51,7 +55,16 @@ _MODULES = {
     "local": ("Status", "Stream", "forget"),
     "policy": ("Policy", "PolicyFile"),
     "ranklog": ("RankLog", "RankedItem", "UserEvent", "Visit"),
-    "sources": ("DirectorySource", "RedisGroupSource", "RedisRankLog", "RedisSource", "Source", "open_source"),
+    "sources": (
+        "DirectorySource",
+        "KafkaRankLog",
+        "KafkaSource",
+        "RedisGroupSource",
+        "RedisRankLog",
+        "RedisSource",
+        "Source",
+        "open_source",
+    ),
 }
 
 

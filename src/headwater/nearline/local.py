@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from headwater.errors import SchemaError, StoreError, TornValue
+from headwater.errors import StoreError, TornValue
 from headwater.nearline import scenarios
-from headwater.nearline.columns import VISIT, Decoded, RecordColumns, decode_lines, partition_of
-from headwater.nearline.deadletter import DeadLetter, to_put
+from headwater.nearline.columns import RecordColumns
+from headwater.nearline.deadletter import to_put
+from headwater.nearline.intake import sort_out
 from headwater.nearline.policy import Policy, PolicyFile
-from headwater.nearline.ranklog import MAX_LINE
 from headwater.nearline.resident import Residents
-from headwater.nearline.sources.base import Batch, Block, Line, Source
+from headwater.nearline.sources.base import Source
 from headwater.nearline.state import UserState, decode, encode
 from headwater.nearline.stored import (
     CANDIDATES,
@@ -35,8 +35,6 @@ from headwater.nearline.stored import (
 from headwater.store.base import Put, Store, key_bytes
 
 logger = logging.getLogger(__name__)
-
-_UNKNOWN = "unknown scenario"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +209,7 @@ class Stream:
         self._pending_bytes = polled.pending_bytes
         if polled.position == self._position:
             return 0
-        parts, letters = self._sort_out(polled, policy)
+        parts, letters = sort_out(polled, policy, self._partition)
         # A source may give far more than was asked for, in one Arrow batch. All writes but the last leave the
         # position, so that a crash between them repeats all of it, which changes nothing.
         chunks = [part.take(np.arange(at, min(at + self._batch, len(part)))) for part in parts
@@ -314,65 +312,6 @@ class Stream:
                     self._count(done)
         self._states.drop()
         self._expected = None
-
-    # -- what the source gave
-
-    def _sort_out(self, polled: Batch, policy: Policy) -> tuple[list[RecordColumns], list[DeadLetter]]:
-        parts: list[RecordColumns] = []
-        letters: list[DeadLetter] = []
-        lines: list[Line] = []
-        for line in polled.lines:
-            if line.fault:
-                letters.append(DeadLetter.of(line, line.fault))
-            elif line.length > MAX_LINE:
-                reason = f"the line has {line.length} bytes; at most {MAX_LINE} are read"
-                letters.append(DeadLetter.of(line, reason))
-            else:
-                lines.append(line)
-        if lines:
-            decoded = decode_lines([line.raw for line in lines], [line.appended for line in lines])
-            letters += [DeadLetter.of(lines[row], reason) for row, reason in decoded.refused]
-            kept, unknown = self._own(decoded, policy)
-            parts.append(kept)
-            letters += [DeadLetter.of(lines[row], reason) for row, reason in unknown]
-        for block in polled.blocks:
-            part, refused = self._read(block, policy)
-            parts += part
-            letters += [DeadLetter.of_row(block, row, reason) for row, reason in refused]
-        if self._partition[0]:
-            # Nobody knows whose a broken record is: the first partition keeps it.
-            letters = [letter for letter in letters if letter.reason.startswith(_UNKNOWN)]
-        for letter in letters:
-            logger.warning("%s, byte %d: refused: %s", letter.part, letter.offset, letter.reason)
-        return [part for part in parts if len(part)], letters
-
-    def _read(self, block: Block, policy: Policy) -> tuple[list[RecordColumns], list[tuple[int | None, str]]]:
-        from headwater.nearline.arrow import decode_block  # pyarrow, which a log of JSON does not need
-
-        try:
-            decoded = decode_block(block)
-        except SchemaError as error:
-            return [], [(None, str(error))]
-        kept, unknown = self._own(decoded, policy)
-        return [kept], [*decoded.refused, *unknown]
-
-    def _own(self, decoded: Decoded, policy: Policy) -> tuple[RecordColumns, list[tuple[int, str]]]:
-        """The records of this partition's users, and those that the policy refuses, with their rows."""
-        columns = decoded.columns
-        index, n = self._partition
-        own = np.ones(len(columns), np.bool_) if n == 1 else partition_of(columns.users, n) == index
-        names = columns.scenario_names
-        strange = [policy.is_source(name) and not policy.truncation(name) for name in names]
-        is_refused = own & (columns.behaviours == VISIT) & np.array([*strange, False])[columns.scenarios]
-        refused = [
-            (
-                int(decoded.rows[at]),
-                f"{_UNKNOWN} {names[columns.scenarios[at]]!r}; the policy names "
-                f"{', '.join(sorted(policy.truncate))}: add it to `truncate`, or set `truncate_other` above 0",
-            )
-            for at in np.flatnonzero(is_refused).tolist()
-        ]
-        return columns.take(np.flatnonzero(own & ~is_refused)), refused
 
 
 def _grouped(parts: Sequence[RecordColumns], limit: int) -> list[list[RecordColumns]]:

@@ -37,7 +37,9 @@ NEVER = -1
 """Stands for "no time yet": timestamps are not negative."""
 
 _MAGIC = b"HN"
-_VERSION = 2
+VERSION = 2
+"""Of the bytes that `encode` writes."""
+
 _HEAD = struct.Struct("<2sBqqI")
 _SHORT = struct.Struct("<H")
 _LENGTH = struct.Struct("<I")
@@ -140,7 +142,7 @@ def pack_content(items: NDArray[np.int64], categories: NDArray[np.int64]) -> byt
 def encode(state: UserState, *, with_contents: bool = True) -> bytes:
     """The canonical bytes of a state; without contents they are left for the caller to keep."""
     parts = [
-        _HEAD.pack(_MAGIC, _VERSION, state.newest, state.forgotten_at, len(state.acted_items)),
+        _HEAD.pack(_MAGIC, VERSION, state.newest, state.forgotten_at, len(state.acted_items)),
         state.acted_items.astype("<i8", copy=False).tobytes(),
         state.acted_times.astype("<i8", copy=False).tobytes(),
         _SHORT.pack(len(state.queues)),

@@ -2,6 +2,7 @@
 
 from headwater.nearline.sources.base import Batch, Block, Line, Position, Source
 from headwater.nearline.sources.directory import DirectorySource
+from headwater.nearline.sources.kafka import KafkaRankLog, KafkaSource
 from headwater.nearline.sources.place import open_source
 from headwater.nearline.sources.redis import RedisGroupSource, RedisRankLog, RedisSource
 
@@ -9,6 +10,8 @@ __all__ = [
     "Batch",
     "Block",
     "DirectorySource",
+    "KafkaRankLog",
+    "KafkaSource",
     "Line",
     "Position",
     "RedisGroupSource",
