@@ -21,7 +21,6 @@ from headwater.index.exact import Found, best_of, listed_pairs
 from headwater.nn.checkpoint import Identity
 from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
 from headwater.nn.inputs import Catalogue
-from headwater.nn.objective import Objective
 from headwater.nn.sequences import Histories
 from headwater.nn.training import TrainingReport, config_identity, train
 from headwater.retrieval.artefact import below, load_artefact, save_artefact
@@ -33,6 +32,7 @@ from headwater.retrieval.divide.intent import Intent, IntentNetwork
 from headwater.retrieval.divide.lists import ClusterIndexes, Passes, by_quota, gather, places_in_rows
 from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.network import DivideNetwork
+from headwater.retrieval.divide.objective import WithinObjective
 from headwater.retrieval.learned import blocks_of
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ LOGITS_AT_ONCE = 1 << 24
 
 
 class WithinClusters(nn.Module):
-    """The network with an objective for each cluster: called with a batch, gives its mean loss (eq. 3)."""
+    """The network with its objective: called with a batch, gives its mean loss (eq. 3)."""
 
-    def __init__(self, network: DivideNetwork, objectives: list[Objective]) -> None:
+    def __init__(self, network: DivideNetwork, objective: WithinObjective) -> None:
         super().__init__()
         self.network = network
-        self._objectives = objectives
+        self._objective = objective
 
     def forward(self, batch: DivideBatch) -> Tensor:
         """Mean over the batch's positives."""
-        return self.network.within_loss(batch, self._objectives) / batch.n_positives
+        return self.network.within_loss(batch, self._objective) / batch.n_positives
 
 
 class Divide:
@@ -113,6 +113,10 @@ class Divide:
             raise ConfigError(f"{self.name} is not trained yet; call fit, or load an artefact")
         return self._clusters
 
+    @property
+    def _device(self) -> torch.device:
+        return self.network.items.own.device
+
     def with_merge(self, merge: str, alpha: float = 1.0) -> Divide:
         """The same trained channel under another merge; raises `ConfigError` where these do not go together."""
         values = self.config.model_dump() | {"merge": merge, "alpha": alpha}
@@ -161,13 +165,13 @@ class Divide:
             device = fabric.device
             catalogue = Catalogue.of(data, config.inputs)
             torch.manual_seed(training.seed)
-            network = DivideNetwork(config, catalogue, clusters).to(device)
+            network = DivideNetwork(config, catalogue, len(clusters)).to(device)
             if training.is_compiled:
                 network.compile_encoders()
             self._adopt(network, self._intent, catalogue, clusters, data.items.fingerprint())
             self.report = train(
                 fabric,
-                WithinClusters(network, objectives_of(config, data, clusters, device)),
+                WithinClusters(network, WithinObjective(config.objective, clusters, data.item_counts, device)),
                 DivideBatches(
                     Histories.from_dataset(data, device),
                     clusters,
@@ -225,14 +229,14 @@ class Divide:
             grown = clusters.grown(clusters.nearest(placed), placed)
         other = self.with_merge(self.config.merge, self.config.alpha)
         catalogue = dataclasses.replace(self._catalogue, n_items=len(data.items))
-        network = DivideNetwork(self.config, catalogue, grown)
+        network = DivideNetwork(self.config, catalogue, len(grown))
         intent = IntentNetwork(self.config, catalogue, len(grown))
         for old, new in ((self.network, network), (self.intent.network, intent)):
             weights = old.state_dict()
             own = weights["inputs.items.own"].cpu()
             weights["inputs.items.own"] = torch.cat([own, torch.from_numpy((near @ own.numpy()).astype(np.float32))])
             new.load_state_dict(weights)
-            new.eval().to(self.network.labels.device)
+            new.eval().to(self._device)
         other._adopt(network, Intent(intent, self.config), catalogue, grown, data.items.fingerprint())
         return other
 
@@ -285,7 +289,7 @@ class Divide:
         return Candidates.single(self.name, len(queries), joint.rows[order], joint.items[order], scores[order])
 
     def _histories(self, queries: Queries) -> Histories:
-        return Histories.from_queries(queries, len(self.clusters.labels), self.network.labels.device)
+        return Histories.from_queries(queries, len(self.clusters.labels), self._device)
 
     def _encode(self, histories: Histories, rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
         """(m, d) states of some rows, each for a cluster, in as few calls of the encoder as memory allows."""
@@ -336,7 +340,7 @@ class Divide:
         clusters = Clusters(np.array(tensors["clusters.labels"]), names, tensors.get("clusters.vectors"))
         device = resolve_device("cpu" if config.training.device == "cpu" else "auto")
         with torch.random.fork_rng(devices=[]):
-            network = DivideNetwork(config, catalogue, clusters)
+            network = DivideNetwork(config, catalogue, len(clusters))
             intent = IntentNetwork(config, catalogue, len(clusters))
         for part, module in (("network.", network), ("intent.", intent)):
             weights = below(tensors, part)
@@ -344,11 +348,6 @@ class Divide:
             module.eval().to(device)
         channel._adopt(network, Intent(intent, config), catalogue, clusters, vocabulary.fingerprint(n_items))
         return channel
-
-
-def objectives_of(config: DivideConfig, data: Dataset, clusters: Clusters, device: torch.device) -> list[Objective]:
-    """The objective of every cluster, over its items alone."""
-    return [Objective(config.objective, data.item_counts[clusters.members(k)], device) for k in range(len(clusters))]
 
 
 def _likeliest(states: Tensor, vectors: Tensor, k: int, allowed: Mask, left_out: Mask | None) -> Found:
