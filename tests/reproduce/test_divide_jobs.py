@@ -92,7 +92,7 @@ def test_a_variant_differs_in_one_thing() -> None:
     plain = made["divide"]
     assert made["divide-naive"] == plain | {"name": "divide-naive", "adaptation": "none"}
     changed = {key for key in plain if made["divide-bce"][key] != plain[key]}
-    assert changed == {"name", "objective", "merge"}
+    assert changed == {"name", "objective"}
     assert made["sasrec+-0.5"]["mix"] == 0.5
     assert made["sasrec+-0.5"]["objective"] == made["sasrec-bce"]["objective"]
     assert "divide-unseen-softmax" not in made, "divide itself"
@@ -100,8 +100,8 @@ def test_a_variant_differs_in_one_thing() -> None:
 
 def test_a_job_measures_recall_of_lists_made_for_each_k(marketplace: Dataset) -> None:
     found = measured("divide", Hashable(marketplace))
-    assert set(found["merges"]) == {"plain", "classifier, alpha 0", "classifier, alpha 1", "calibrated"}
-    assert found["merges"]["plain"] == found["merges"]["calibrated"]
+    assert set(found["merges"]) == {"plain", "classifier, alpha 0", "classifier, alpha 1", "calibrated, fitted"}
+    assert set(found["calibration"]) == {"intent", "items"}
     split = leave_one_out(marketplace)
     channel = Divide(OURS).fit(split.train, validate=lambda _: 0.0)
     equal = channel.with_merge("quota", 0.0)

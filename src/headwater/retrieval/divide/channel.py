@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from headwater.config import parse
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
+from headwater.data.splits import HeldOut
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError, LineageError
-from headwater.index.exact import Found, best_of, listed_pairs
 from headwater.nn.checkpoint import Identity
 from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
 from headwater.nn.inputs import Catalogue
@@ -26,10 +26,11 @@ from headwater.nn.training import TrainingReport, config_identity, train
 from headwater.retrieval.artefact import below, load_artefact, save_artefact
 from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
 from headwater.retrieval.divide.batches import DivideBatch, DivideBatches
+from headwater.retrieval.divide.calibration import Calibration, fit_calibration, likeliest
 from headwater.retrieval.divide.clusters import Clusters, clusters_of, clusters_of_values, neighbour_means
 from headwater.retrieval.divide.config import DivideConfig
 from headwater.retrieval.divide.intent import Intent, IntentNetwork
-from headwater.retrieval.divide.lists import ClusterIndexes, Passes, by_quota, gather, places_in_rows
+from headwater.retrieval.divide.lists import ClusterIndexes, Passes, StatesOf, by_quota, gather, places_in_rows
 from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.network import DivideNetwork
 from headwater.retrieval.divide.objective import WithinObjective
@@ -37,9 +38,6 @@ from headwater.retrieval.learned import blocks_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LOGITS_AT_ONCE = 1 << 24
-"""Of the calibrated merge: passes × items of a cluster."""
 
 
 class WithinClusters(nn.Module):
@@ -72,6 +70,8 @@ class Divide:
         How training within clusters went; `intent.report` says it of the intent.
     passes : Passes or None
         Of the latest `retrieve`.
+    calibration : Calibration
+        Of the calibrated merge; see `calibrated_on`.
     """
 
     kind: ClassVar[str] = "divide"
@@ -81,6 +81,7 @@ class Divide:
         self.config = config or DivideConfig()
         self.report: TrainingReport | None = None
         self.passes: Passes | None = None
+        self.calibration = Calibration()
         self._network: DivideNetwork | None = None
         self._intent: Intent | None = None
         self._catalogue: Catalogue | None = None
@@ -247,36 +248,28 @@ class Divide:
         """At most k items, of each cluster as many as the merge gives it. Raises `ValueError` where k is not positive.
 
         With quotas, see `by_quota`. Calibrated, a score is log p(cluster | user) + log p(item | cluster, user): of all
-        items of the cluster or, under `unseen-softmax`, all that the history does not hold.
+        items of the cluster under `softmax`, otherwise of all that the history does not hold.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        clusters, histories = self.clusters, self._histories(queries)
+        clusters, indexes, states_of = self.clusters, self.indexes, self.states_of(queries)
         masks = ClusterMasks.of(allowed, clusters, len(queries))
-        log_chances = self.intent.of_histories(histories)
-        indexes = self._indexes
-        if indexes is None:
-            indexes = self._indexes = ClusterIndexes(self.network.items.table(), clusters, self.config.search)
-
-        def states_of(rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
-            return self._encode(histories, rows, tasks)
-
+        log_chances = self.intent.of_histories(self._histories(queries))
         if self.config.merge == "quota":
             found, self.passes = by_quota(
                 self.name, log_chances, masks, indexes, states_of, k=k, alpha=self.config.alpha
             )
             return found
+        log_chances = self.calibration.of_intent(log_chances)
         asked = np.minimum(masks.rooms(), k) * np.isfinite(log_chances)
         self.passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
-        left_out = None
-        if self.config.objective.leaves_out_seen:
-            left_out = ClusterMasks.of(Mask.seen(queries.latest(self.config.length)), clusters, len(queries))
+        left_out = self._left_out(queries)
         joint = gather(
             asked,
             clusters,
             states_of,
-            lambda cluster, states, wanted, rows: _likeliest(
-                states,
+            lambda cluster, states, wanted, rows: likeliest(
+                states * self.calibration.items,
                 indexes.vectors(cluster),
                 wanted,
                 masks.within(cluster, rows),
@@ -287,6 +280,41 @@ class Divide:
         order = np.lexsort((joint.items, -scores, joint.rows))
         order = order[places_in_rows(joint.rows[order]) < k]
         return Candidates.single(self.name, len(queries), joint.rows[order], joint.items[order], scores[order])
+
+    @torch.inference_mode()
+    def calibrated_on(self, held_out: HeldOut) -> Divide:
+        """The same trained channel with the calibrated merge, its exponents those under which the held-out targets are
+        likeliest: chances that are too sure of themselves are made flatter. What is held out must not be trained on."""
+        queries = held_out.queries
+        log_chances = self.intent.of_histories(self._histories(queries))
+        other = self.with_merge("calibrated")
+        other.calibration = fit_calibration(
+            held_out,
+            log_chances,
+            self.clusters,
+            self.states_of(queries),
+            self.indexes.vectors,
+            self._left_out(queries),
+        )
+        return other
+
+    @property
+    def indexes(self) -> ClusterIndexes:
+        """Of each cluster's items."""
+        if self._indexes is None:
+            self._indexes = ClusterIndexes(self.network.items.table(), self.clusters, self.config.search)
+        return self._indexes
+
+    def states_of(self, queries: Queries) -> StatesOf:
+        """Encodes the histories of some rows of `queries`, each for a cluster."""
+        histories = self._histories(queries)
+        return lambda rows, tasks: self._encode(histories, rows, tasks)
+
+    def _left_out(self, queries: Queries) -> ClusterMasks | None:
+        """What has no chance within its cluster, as in training: all that the windows hold, but for `softmax`."""
+        if self.config.objective.loss == "softmax":
+            return None
+        return ClusterMasks.of(Mask.seen(queries.latest(self.config.length)), self.clusters, len(queries))
 
     def _histories(self, queries: Queries) -> Histories:
         return Histories.from_queries(queries, len(self.clusters.labels), self._device)
@@ -328,6 +356,7 @@ class Divide:
         tensors["clusters.names"] = np.frombuffer(json.dumps(clusters.names).encode(), np.uint8)
         if clusters.vectors is not None:
             tensors["clusters.vectors"] = clusters.vectors
+        tensors["calibration"] = np.array(self.calibration, np.float32)
         save_artefact(path, kind=self.kind, config=self.config, vocabulary=self._fingerprint, tensors=tensors)
 
     @classmethod
@@ -347,25 +376,6 @@ class Divide:
             module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
             module.eval().to(device)
         channel._adopt(network, Intent(intent, config), catalogue, clusters, vocabulary.fingerprint(n_items))
+        if "calibration" in tensors:
+            channel.calibration = Calibration(*tensors["calibration"].tolist())
         return channel
-
-
-def _likeliest(states: Tensor, vectors: Tensor, k: int, allowed: Mask, left_out: Mask | None) -> Found:
-    """The k best of a cluster with log p(item | cluster, user) for scores: what may be returned is no part of it.
-
-    What `left_out` lists has no chance, as in training.
-    """
-    size = max(1, LOGITS_AT_ONCE // max(len(vectors), 1))
-    parts = []
-    for start in range(0, len(states), size):
-        scores = (states[start : start + size] @ vectors.T).float()
-        kept = scores
-        if left_out is not None:
-            rows, items = listed_pairs(left_out, start, start + len(scores), len(vectors))
-            kept = scores.clone()
-            kept[torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).to(scores.device)] = -torch.inf
-        total = kept.logsumexp(1, keepdim=True)
-        # Who has chosen all of a cluster has no sum: nothing of it is likely, and a seen item may still be asked.
-        total = torch.where(total.isfinite(), total, scores.logsumexp(1, keepdim=True))
-        parts.append(best_of(scores - total, k, allowed=allowed, start=start))
-    return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
