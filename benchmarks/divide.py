@@ -4,9 +4,9 @@
     python benchmarks/divide.py                                                            # KuaiRand's size, a GPU
 
 Every method sees the same windows and the same positives: those of a Divide step, a pass for each cluster drawn of a
-user. SASRec is the encoder without prompts whose negatives are of the whole catalogue. Methods take turns, so that a
-busy machine slows all alike; the figures are medians over rounds. The intent model trains before and apart, and is
-measured beside them.
+user. SASRec is the channel's own network and loss, whose negatives are of the whole catalogue; no draw of any method is
+an item that the window holds. Methods take turns, and the figures are medians over rounds: of wall time on a GPU, of
+processor time on a CPU, which others may share. The intent model trains before and apart, and is measured beside them.
 """
 
 from __future__ import annotations
@@ -27,27 +27,24 @@ import numpy as np
 import torch
 
 from headwater.data import Dataset, Vocabulary
-from headwater.nn.batches import NextItemBatches
+from headwater.nn.batches import NextItemBatches, SequenceBatch
 from headwater.nn.inputs import Catalogue
-from headwater.nn.objective import ObjectiveConfig
+from headwater.nn.objective import Objective, ObjectiveConfig
 from headwater.nn.sequences import Histories
 from headwater.retrieval.divide.batches import DivideBatches
-from headwater.retrieval.divide.channel import WithinClusters, objectives_of
+from headwater.retrieval.divide.channel import WithinClusters
 from headwater.retrieval.divide.clusters import Clusters
 from headwater.retrieval.divide.config import DivideConfig
 from headwater.retrieval.divide.intent import IntentNetwork
 from headwater.retrieval.divide.network import DivideNetwork
+from headwater.retrieval.divide.objective import WithinObjective
+from headwater.retrieval.learned import Task
+from headwater.retrieval.sequence.sasrec import SASRecConfig, SASRecNetwork
 
 USERS, ITEMS, INTERACTIONS, K = 25_828, 108_025, 20_141_835, 15
 """Of KuaiRand in Table 1 of the paper."""
 
-METHODS = {
-    "SASRec": "none",
-    "naive": "none",
-    "Hadamard": "hadamard",
-    "prefix": "prefix",
-    "MMoE": "experts",
-}
+METHODS = {"naive": "none", "Hadamard": "hadamard", "prefix": "prefix", "MMoE": "experts"}
 
 
 @dataclass(frozen=True)
@@ -110,14 +107,23 @@ def generate(users: int, items: int, interactions: int, n_clusters: int, *, seed
     return Logs(data, clusters)
 
 
-def stepper(method: str, logs: Logs, config: DivideConfig, device: torch.device) -> Callable[[int], tuple[int, int]]:
-    """A function that trains step n and says its passes and positives."""
-    changed = config.model_copy(update={"adaptation": METHODS[method]})
-    whole = Clusters(np.zeros_like(logs.clusters.labels), ("all",))
-    clusters = whole if method == "SASRec" else logs.clusters
+Step = Callable[[int], tuple[int, int]]
+"""Trains step n, and says its passes and positives."""
+
+
+def stepper(method: str, logs: Logs, config: DivideConfig, device: torch.device) -> Step:
+    """Of SASRec, or of Divide with one of the adaptations."""
     torch.manual_seed(0)
-    network = DivideNetwork(changed, Catalogue.of(logs.data, config.inputs), clusters).to(device)
-    model = WithinClusters(network, objectives_of(changed, logs.data, clusters, device))
+    catalogue = Catalogue.of(logs.data, config.inputs)
+    if method == "SASRec":
+        sizes = config.model_dump(include={"length", "dimension", "layers", "heads", "feed_forward", "dropout"})
+        network = SASRecNetwork(SASRecConfig(**sizes, objective=config.objective), catalogue).to(device)
+        model: torch.nn.Module = Task(network, Objective(config.objective, logs.data.item_counts, device))
+    else:
+        changed = config.model_copy(update={"adaptation": METHODS[method]})
+        prompted = DivideNetwork(changed, catalogue, len(logs.clusters)).to(device)
+        objective = WithinObjective(config.objective, logs.clusters, logs.data.item_counts, device)
+        model = WithinClusters(prompted, objective)
     adam = torch.optim.AdamW(model.parameters(), fused=True)
     made = DivideBatches(
         Histories.from_dataset(logs.data, device),
@@ -130,16 +136,27 @@ def stepper(method: str, logs: Logs, config: DivideConfig, device: torch.device)
     )
 
     def step(n: int) -> tuple[int, int]:
-        batch = made.batch(n // made.steps, n % made.steps)
+        batch: Any = made.batch(n // made.steps, n % made.steps)
         if method == "SASRec":
-            batch = batch._replace(tasks=torch.zeros_like(batch.tasks), groups=[(0, 0, batch.n_positives)])
+            batch = SequenceBatch(
+                windows=batch.windows,
+                at=batch.at,
+                targets=batch.targets,
+                is_hidden=None,
+                first=0,
+                n_positives=batch.n_positives,
+                n_passes=batch.n_passes,
+                n_processes=1,
+                batch_targets=batch.targets,
+                generator=batch.generator,
+            )
         _descend(model, adam, batch, device, config.training.precision)
         return batch.n_passes, batch.n_positives
 
     return step
 
 
-def intent_stepper(logs: Logs, config: DivideConfig, device: torch.device) -> Callable[[int], tuple[int, int]]:
+def intent_stepper(logs: Logs, config: DivideConfig, device: torch.device) -> Step:
     """The same of the intent model, whose passes are one for each user."""
     network = IntentNetwork(config, Catalogue.of(logs.data, config.inputs), len(logs.clusters)).to(device)
     labels = torch.from_numpy(logs.clusters.labels.astype(np.int64)).to(device)
@@ -147,12 +164,12 @@ def intent_stepper(logs: Logs, config: DivideConfig, device: torch.device) -> Ca
     histories = Histories.from_dataset(logs.data, device)
     made = NextItemBatches(histories, config.length, config.training.batch_size)
 
-    class Task(torch.nn.Module):
+    class IntentTask(torch.nn.Module):
         def forward(self, batch: Any) -> torch.Tensor:
             logits = network(batch.windows).flatten(0, 1)[batch.at].float()
             return torch.nn.functional.cross_entropy(logits, labels[batch.targets])
 
-    task = Task()
+    task = IntentTask()
 
     def step(n: int) -> tuple[int, int]:
         batch = made.batch(n // made.steps, n % made.steps)
@@ -170,20 +187,21 @@ def _descend(model: torch.nn.Module, adam: Any, batch: Any, device: torch.device
     adam.step()
 
 
-def timed(step: Callable[[int], tuple[int, int]], first: int, n: int, device: torch.device) -> tuple[float, float]:
+def timed(step: Step, first: int, n: int, device: torch.device) -> tuple[float, float]:
     """Passes and positives a second over n steps, from step `first`."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    is_cuda = device.type == "cuda"
+    wait, now = (torch.cuda.synchronize, time.perf_counter) if is_cuda else (lambda: None, time.process_time)
     wait()
-    start = time.perf_counter()
+    start = now()
     counts = np.sum([step(first + at) for at in range(n)], 0)
     wait()
-    passes, positives = counts / (time.perf_counter() - start)
+    passes, positives = counts / (now() - start)
     return float(passes), float(positives)
 
 
 def measure(logs: Logs, config: DivideConfig, device: torch.device, *, steps: int, rounds: int) -> dict[str, Any]:
     """Passes and positives a second of every method, and the most memory that each took on the device."""
-    steppers = {method: stepper(method, logs, config, device) for method in METHODS}
+    steppers = {method: stepper(method, logs, config, device) for method in ("SASRec", *METHODS)}
     steppers["intent"] = intent_stepper(logs, config, device)
     for step in steppers.values():
         timed(step, 0, 2, device)
@@ -239,7 +257,12 @@ def main() -> int:
             "layers": chosen.layers,
             "heads": 2,
             "tasks_per_user": chosen.tasks,
-            "objective": ObjectiveConfig(loss=chosen.loss, n_negatives=chosen.negatives, shared=chosen.shared),
+            "objective": ObjectiveConfig(
+                loss=chosen.loss,
+                n_negatives=chosen.negatives,
+                shared=chosen.shared,
+                excludes_seen=chosen.loss in ("bce", "sampled-softmax"),
+            ),
             "training": {"batch_size": chosen.batch_size, "precision": chosen.precision},
         }
     )

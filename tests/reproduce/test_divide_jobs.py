@@ -17,10 +17,13 @@ from headwater.errors import ConfigError
 from headwater.nn.objective import ObjectiveConfig
 from headwater.nn.training import TrainingConfig
 from headwater.recipe import EvaluateRecipe, Recipe
+from headwater.reproduce.divide.drawings import draw
 from headwater.reproduce.divide.found import Found, read_found
 from headwater.reproduce.divide.measure import measure, positives_per_epoch, with_given_clusters
+from headwater.reproduce.divide.pages import write_report
 from headwater.reproduce.divide.plan import load_plan, with_variants
 from headwater.reproduce.divide.tables import sheets
+from headwater.reproduce.divide.verdicts import verdicts
 from headwater.reproduce.jobs import Documents, Job, jobs_of, run_jobs
 from headwater.retrieval import Mask
 from headwater.retrieval.divide.batches import DivideBatches
@@ -92,7 +95,7 @@ def test_a_variant_differs_in_one_thing() -> None:
     plain = made["divide"]
     assert made["divide-naive"] == plain | {"name": "divide-naive", "adaptation": "none"}
     changed = {key for key in plain if made["divide-bce"][key] != plain[key]}
-    assert changed == {"name", "objective", "merge"}
+    assert changed == {"name", "objective"}
     assert made["sasrec+-0.5"]["mix"] == 0.5
     assert made["sasrec+-0.5"]["objective"] == made["sasrec-bce"]["objective"]
     assert "divide-unseen-softmax" not in made, "divide itself"
@@ -100,8 +103,8 @@ def test_a_variant_differs_in_one_thing() -> None:
 
 def test_a_job_measures_recall_of_lists_made_for_each_k(marketplace: Dataset) -> None:
     found = measured("divide", Hashable(marketplace))
-    assert set(found["merges"]) == {"plain", "classifier, alpha 0", "classifier, alpha 1", "calibrated"}
-    assert found["merges"]["plain"] == found["merges"]["calibrated"]
+    assert set(found["merges"]) == {"plain", "classifier, alpha 0", "classifier, alpha 1", "calibrated, fitted"}
+    assert set(found["calibration"]) == {"intent", "items"}
     split = leave_one_out(marketplace)
     channel = Divide(OURS).fit(split.train, validate=lambda _: 0.0)
     equal = channel.with_merge("quota", 0.0)
@@ -186,6 +189,28 @@ def test_documents_come_back_as_tables_and_what_was_not_run_says_so(marketplace:
     budget = min(2 * known[name]["positives_per_epoch"] for name in known)
     assert own[1].text == f"{budget / 1e6:.1f} M"
     assert np.isfinite(float(own[2].text))
+    page = write_report([found], tmp_path / "report", print).read_text(encoding="utf-8")
+    assert page.count("<img") == 1, "recall over alpha; Figure 1a was not run"
+    answers = {line[0].text: line[1].text for line in verdicts(found).lines}
+    asked = "Is Divide ahead of the equally sized SASRec at R@20, both trained with {}?"
+    theirs = known["sasrec"]["merges"]["plain"]["test"]["20"]
+    assert f"{recall:.4f} against {theirs:.4f}" in answers[asked.format("a softmax over all that was not seen")]
+    assert answers[asked.format("binary cross-entropy against one negative")] == "not run"
+    assert "one seed" in answers[asked.format("a softmax over all that was not seen")]
+
+
+def test_figure_1a_is_drawn_where_two_shares_were_run(marketplace: Dataset, tmp_path: Path) -> None:
+    run = measured("sasrec", Hashable(marketplace))
+    names = ["sasrec-bce", "sasrec+-0.5"]
+    found = Found("small", (10, 20), names, {name: [run] for name in names})
+    assert [path.name for path, _ in draw(found, tmp_path)] == ["small-figure-1a.png"]
+    assert draw(Found("small", (10, 20), names, {"sasrec-bce": [run]}), tmp_path) == []
+
+
+def test_ways_to_merge_stand_in_the_order_of_alpha() -> None:
+    run = {"merges": dict.fromkeys(("scores, alpha 1e+06", "scores, alpha 2", "plain", "classifier, alpha 0.5"))}
+    expected = ["plain", "classifier, alpha 0.5", "scores, alpha 2", "scores, alpha 1e+06"]
+    assert Found("small", (10,), ["sasrec"], {"sasrec": [run]}).merges("sasrec") == expected
 
 
 LIGHT_MACHINE = """
@@ -196,6 +221,7 @@ for heavy in ("polars", "faiss", "gensim", "matplotlib"):
 from functools import partial
 from headwater.recipe import load_recipe
 from headwater.reproduce.divide.measure import measure
+from headwater.reproduce.divide.verdicts import verdicts
 from headwater.reproduce.jobs import Documents, jobs_of, run_jobs
 
 folder = Path(sys.argv[1])

@@ -151,10 +151,12 @@ def divide(
 
     from headwater.reproduce.divide.found import read_found
     from headwater.reproduce.divide.measure import ALPHAS, measure
+    from headwater.reproduce.divide.pages import write_report
     from headwater.reproduce.divide.plan import load_plan
     from headwater.reproduce.divide.tables import sheets
+    from headwater.reproduce.divide.verdicts import verdicts
     from headwater.reproduce.jobs import chosen_jobs
-    from headwater.reproduce.show import print_jobs, print_sheet
+    from headwater.reproduce.show import print_jobs, print_sheet, print_words
 
     console = Console()
     name, documents = _documents("divide", home, results, is_fast=fast)
@@ -167,13 +169,12 @@ def divide(
     measured = partial(measure, clusters=clusters or beside, alphas=(0.0, 1.0, 1e6) if fast else ALPHAS)
     has_failed = is_run and _run(console, chosen, documents, measured, home=home, packed=packed, is_only=bool(only))
     found = read_found(jobs, documents, lambda text: console.print(text, soft_wrap=True, markup=False))
-    tables = [sheet for one in found for sheet in sheets(one)]
-    for sheet in tables:
-        print_sheet(console, sheet)
-    if tables:
-        folder = report or home / "reports" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tables.md").write_text("\n".join(sheet.markdown() for sheet in tables), encoding="utf-8")
-        console.print(f"the same as Markdown: {folder / 'tables.md'}", soft_wrap=True, markup=False, highlight=False)
+    for one in found:
+        for sheet in sheets(one):
+            print_sheet(console, sheet)
+        print_words(console, verdicts(one))
+    if found:
+        page = write_report(found, report or home / "reports" / name, lambda text: console.print(text, markup=False))
+        console.print(f"the same with pictures: {page}", soft_wrap=True, markup=False, highlight=False)
     if has_failed:
         raise typer.Exit(1)

@@ -183,9 +183,29 @@ def test_an_alpha_that_is_no_exponent_is_refused(channel: Divide, alpha: float) 
         settings(alpha=alpha)
 
 
-def test_a_calibrated_merge_of_scores_that_are_no_chances_is_refused() -> None:
-    with pytest.raises(ValidationError, match="needs the chances that a softmax gives"):
-        settings(merge="calibrated", objective=objective("bce", 1))
+@pytest.mark.parametrize("loss", ["bce", "gbce"])
+def test_scores_that_popular_negatives_bend_have_no_calibrated_merge(loss: str) -> None:
+    with pytest.raises(ValidationError, match=f"under {loss} with popularity negatives"):
+        settings(merge="calibrated", objective=objective(loss, 1, negatives="popularity"))
+    assert settings(merge="calibrated", objective=objective(loss, 1)).merge == "calibrated"
+
+
+def test_exponents_are_fitted_applied_and_kept(marketplace: Dataset, tmp_path: Path) -> None:
+    split = leave_one_out(marketplace)
+    whole = Divide(settings(3, objective=objective("bce", 1, shared=False))).fit(split.train)
+    fitted = whole.calibrated_on(split.validation)
+    assert fitted.config.merge == "calibrated"
+    assert fitted.calibration != (1.0, 1.0)
+    queries = split.test.queries.slice(0, 20)
+    found = fitted.retrieve(queries, 150, allowed=Mask.seen(queries.latest(12)))
+    total = np.bincount(found.rows, np.exp(found.scores), 20)
+    assert total == pytest.approx(np.ones(20), rel=1e-3), "chances of all that the window does not hold"
+    plain = whole.with_merge("calibrated").retrieve(queries, 150, allowed=Mask.seen(queries.latest(12)))
+    assert plain.scores.tolist() != found.scores.tolist()
+    fitted.save(tmp_path / "divide")
+    again = Divide.load(tmp_path / "divide", marketplace.items)
+    assert again.retrieve(queries, 20).items.tolist() == fitted.retrieve(queries, 20).items.tolist()
+    assert whole.calibration == (1.0, 1.0), "the channel itself stays as it was"
 
 
 def test_more_clusters_than_items_are_refused(marketplace: Dataset) -> None:

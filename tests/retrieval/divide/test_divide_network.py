@@ -7,12 +7,13 @@ from small import cut, objective, settings
 
 from headwater.data import Dataset
 from headwater.nn.inputs import Catalogue
+from headwater.nn.losses import calibrated_exponent
 from headwater.nn.sequences import Histories
 from headwater.retrieval.divide.batches import DivideBatches
-from headwater.retrieval.divide.channel import objectives_of
 from headwater.retrieval.divide.clusters import Clusters
 from headwater.retrieval.divide.config import DivideConfig
 from headwater.retrieval.divide.network import DivideNetwork
+from headwater.retrieval.divide.objective import WithinObjective
 
 CPU = torch.device("cpu")
 
@@ -24,7 +25,11 @@ def clusters() -> Clusters:
 
 def network_of(data: Dataset, config: DivideConfig, clusters: Clusters) -> DivideNetwork:
     torch.manual_seed(3)
-    return DivideNetwork(config, Catalogue.of(data, config.inputs), clusters)
+    return DivideNetwork(config, Catalogue.of(data, config.inputs), len(clusters))
+
+
+def within(config: DivideConfig, data: Dataset, clusters: Clusters) -> WithinObjective:
+    return WithinObjective(config.objective, clusters, data.item_counts, CPU)
 
 
 def batches_of(data: Dataset, config: DivideConfig, clusters: Clusters) -> DivideBatches:
@@ -90,7 +95,7 @@ def test_the_softmax_is_over_the_positives_cluster_alone(marketplace: Dataset, c
     config = settings(objective=objective(loss))
     network, data = network_of(marketplace, config, clusters), marketplace
     batch = batches_of(data, config, clusters).batch(0, 0)
-    found = network.within_loss(batch, objectives_of(config, data, clusters, CPU))
+    found = network.within_loss(batch, within(config, data, clusters))
     hidden = network(batch.windows, batch.tasks).detach()
     table, w, expected = network.items.table().detach(), batch.windows.items.shape[1], 0.0
     for at, target in zip(batch.at.tolist(), batch.targets.tolist(), strict=True):
@@ -106,41 +111,63 @@ def test_the_softmax_is_over_the_positives_cluster_alone(marketplace: Dataset, c
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("loss", "shared"), [("bce", False), ("bce", True), ("sampled-softmax", True), ("gbce", True)])
+@pytest.mark.parametrize("negatives", ["uniform", "popularity"])
+@pytest.mark.parametrize(
+    ("loss", "shared"),
+    [("bce", False), ("bce", True), ("sampled-softmax", True), ("sampled-softmax", False), ("gbce", True)],
+)
 def test_drawn_negatives_are_of_the_cluster_and_none_that_the_user_chose(
-    marketplace: Dataset, clusters: Clusters, loss: str, shared: bool
+    marketplace: Dataset, clusters: Clusters, loss: str, shared: bool, negatives: str
 ) -> None:
-    config = settings(objective=objective(loss, 5, shared=shared))
+    config = settings(objective=objective(loss, 5, shared=shared, negatives=negatives))
     network = network_of(marketplace, config, clusters)
     made = batches_of(marketplace, config, clusters)
     batch = made.batch(0, 0)
-    objectives = objectives_of(config, marketplace, clusters, CPU)
-    found = network.within_loss(batch, objectives).item()
+    found = network.within_loss(batch, within(config, marketplace, clusters)).item()
     # The same draws again, and the sums by hand.
-    generator = made.batch(0, 0).generator
+    shape = (len(clusters), 5) if shared else (batch.n_positives, 5)
+    random = torch.rand(shape, generator=made.batch(0, 0).generator, dtype=torch.float64).numpy()
     hidden = network(batch.windows, batch.tasks).detach()
     table, w, expected = network.items.table().detach(), batch.windows.items.shape[1], 0.0
     n_left_out = 0
-    for cluster, start, stop in batch.groups:
+    for m, target in enumerate(batch.targets.tolist()):
+        row, cluster = int(batch.at[m]) // w, int(clusters.labels[target])
         members = clusters.members(cluster)
-        shape = (5,) if shared else (stop - start, 5)
-        drawn = torch.randint(len(members), shape, generator=generator).expand(stop - start, 5)
-        for m, places in zip(range(start, stop), drawn.tolist(), strict=True):
-            row = int(batch.at[m]) // w
-            chosen = {*batch.windows.items[row][batch.windows.is_event[row]].tolist(), int(batch.last[row])}
-            negatives = [int(members[place]) for place in places if int(members[place]) not in chosen]
-            n_left_out += 5 - len(negatives)
-            state = hidden[row, int(batch.at[m]) % w]
-            positive, negative = table[int(batch.targets[m])] @ state, table[negatives] @ state
-            if loss == "sampled-softmax":
-                corrected = negative - np.log(5 / len(members))
-                expected += float(torch.logsumexp(torch.cat([positive[None], corrected]), 0) - positive)
-            else:
-                power = objectives[cluster]._exponent
-                parts = torch.nn.functional.softplus(negative).sum() + power * torch.nn.functional.softplus(-positive)
-                expected += float(parts) / 6
+        weights = marketplace.item_counts[members] if negatives == "popularity" else np.ones(len(members))
+        chances = np.maximum(weights, 1) / np.maximum(weights, 1).sum()
+        places = np.searchsorted(np.cumsum(chances), random[cluster if shared else m], side="right")
+        chosen = {*batch.windows.items[row][batch.windows.is_event[row]].tolist(), int(batch.last[row])}
+        kept = [place for place in places.tolist() if int(members[place]) not in chosen]
+        n_left_out += 5 - len(kept)
+        state = hidden[row, int(batch.at[m]) % w]
+        positive, negative = table[target] @ state, table[members[kept]] @ state
+        if loss == "sampled-softmax":
+            corrected = negative - torch.from_numpy(np.log(5 * chances[kept])).float()
+            expected += float(torch.logsumexp(torch.cat([positive[None], corrected]), 0) - positive)
+        else:
+            power = calibrated_exponent(5, len(members), 0.75) if loss == "gbce" else 1.0
+            parts = torch.nn.functional.softplus(negative).sum() + power * torch.nn.functional.softplus(-positive)
+            expected += float(parts) / 6
     assert n_left_out > 0
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_hard_negatives_are_the_highest_scored_and_in_batch_ones_are_positives_of_the_cluster(
+    marketplace: Dataset, clusters: Clusters
+) -> None:
+    made = batches_of(marketplace, settings(), clusters)
+    batch = made.batch(0, 0)
+    asked = torch.arange(5)
+    config = settings(objective=objective("bce", 40, negatives="in-batch"))
+    drawn = within(config, marketplace, clusters)._draw(asked, 40, batch)
+    for cluster, start, stop in batch.groups:
+        assert set(drawn[cluster].tolist()) <= set(batch.targets[start:stop].tolist())
+    easy, hard = (settings(objective=objective("bce", 4, negatives=negatives)) for negatives in ("uniform", "hard"))
+    network = network_of(marketplace, easy, clusters)
+    losses = [
+        network.within_loss(made.batch(0, 0), within(config, marketplace, clusters)).item() for config in (easy, hard)
+    ]
+    assert losses[1] > losses[0]
 
 
 @pytest.mark.parametrize("loss", ["bce", "sampled-softmax", "unseen-softmax", "softmax"])
@@ -153,7 +180,7 @@ def test_empty_and_one_item_clusters_do_no_harm(marketplace: Dataset, loss: str,
     network = network_of(marketplace, config, clusters)
     batch = batches_of(marketplace, config, clusters).batch(0, 0)
     assert {cluster for cluster, *_ in batch.groups} == {1, 2}
-    total = network.within_loss(batch, objectives_of(config, marketplace, clusters, CPU))
+    total = network.within_loss(batch, within(config, marketplace, clusters))
     total.backward()
     assert torch.isfinite(total)
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())

@@ -42,10 +42,20 @@ class Found:
         """On the test part, one figure for each run that has this merge."""
         return [run["merges"][merge]["test"][str(k)] for run in self.of(channel) if merge in run["merges"]]
 
+    def merges(self, channel: str) -> list[str]:
+        """Every way to merge: without quotas first, then by source of chances, alpha rising."""
+        runs = self.of(channel)
+
+        def place(merge: str) -> tuple[str, float]:
+            source, _, alpha = merge.partition(", alpha ")
+            return (source, float(alpha)) if alpha else ("", 0.0)
+
+        return sorted(runs[0]["merges"], key=place) if runs else []
+
     def best_merge(self, channel: str, k: int, *, among: Callable[[str], bool] = lambda _: True) -> str | None:
         """The way to merge that has the highest validation recall at k, on average over runs; None without a run."""
         runs = self.of(channel)
-        names = [name for name in runs[0]["merges"] if among(name)] if runs else []
+        names = [name for name in self.merges(channel) if among(name)]
 
         def figure(name: str) -> float:
             return sum(run["merges"][name]["validation"][str(k)] for run in runs if name in run["merges"])

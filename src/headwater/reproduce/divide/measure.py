@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from headwater.data import Dataset, Split
+from headwater.data.queries import Queries
 from headwater.data.splits import HeldOut
 from headwater.errors import ConfigError
 from headwater.experiment.measure import Say, evaluate_recipe
@@ -18,13 +20,14 @@ from headwater.metrics import category_coverage
 from headwater.nn.devices import threads_of
 from headwater.recipe import Recipe
 from headwater.reproduce.jobs import Job
-from headwater.retrieval.base import Channel, Mask
+from headwater.retrieval.base import Candidates, Channel, Mask
 from headwater.retrieval.divide.channel import Divide
 from headwater.retrieval.divide.clusters import ClusterConfig, Clusters, clusters_of, load_clusters
 from headwater.retrieval.divide.intent import Intent, intent_quality
+from headwater.retrieval.divide.lists import by_quota
+from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.merged import LogChances, QuotaMerged, chances_of_scores
 from headwater.retrieval.divide.mixed import SASRecPlus
-from headwater.retrieval.learned import LearnedChannel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +38,11 @@ ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 1e6)
 WITHIN = {"kuairand": (100, 500, 1000)}
 """Cut-offs of Table 3, by data set; otherwise those of MovieLens-1M."""
 
-BATCH = 256
+FITTED = "calibrated, fitted"
+"""The calibrated merge with exponents fitted on validation; see `Divide.calibrated_on`."""
+
+BATCH = 1024
+"""Requests answered at a time; few large ones, so that a device is not kept waiting."""
 
 
 def measure(
@@ -56,7 +63,8 @@ def measure(
     dict
         `row`: as `headwater evaluate` has it. `merges`: for each way to merge, validation and test recall and test
         coverage by cut-off. `within`, `outside`: recall among the items of the truth's cluster, and among it and all
-        others'. `intent`: by source of chances. `positives_per_epoch`, `sizes` of clusters, `seconds` of all of it.
+        others'. `intent`: by source of chances. `calibration`: the exponents that validation gave.
+        `positives_per_epoch`, `sizes` of clusters, `seconds` of all of it.
     """
     started = time.perf_counter()
     recipe, kept = with_given_clusters(job.recipe, dataset, clusters), []
@@ -65,9 +73,10 @@ def measure(
         channel, split, ks = kept[0], recipe.split.split(dataset), recipe.evaluate.ks
         row = table.rows[0].to_json() | {"settings": job.settings.model_dump(mode="json")}
         found: dict[str, Any] = {"row": row, "merges": {}, "within": None, "outside": None, "intent": {}}
-        found["merges"]["plain"] = _merge(channel, split, None, ks)
         own = getattr(recipe.channels[0], "clusters", None)
-        if own is not None:
+        if own is None:
+            found["merges"] = _merges(_beginnings(channel, "plain", ks), split, None, ks)
+        else:
             cut = channel.clusters if isinstance(channel, Divide) else clusters_of(split.train, own)
             found |= _by_cluster(channel, cut, split, ks, WITHIN.get(dataset.name, (5, 20, 50)), alphas, say)
             found["sizes"] = cut.sizes.tolist()
@@ -102,31 +111,29 @@ def _by_cluster(
     alphas: Sequence[float],
     say: Say,
 ) -> dict[str, Any]:
-    merges: dict[str, Any] = {"plain": _merge(channel, split, clusters, ks)}
+    merges = _merges(_beginnings(channel, "plain", ks), split, clusters, ks)
     sources: dict[str, LogChances] = {}
     n_items = len(split.train.items)
+    calibration: dict[str, float] = {}
     if isinstance(channel, Divide):
         sources["classifier"] = lambda queries: channel.intent.log_chances(queries, n_items)
-    elif isinstance(channel, SASRecPlus):
+        if channel.config.merge == "calibrated":
+            fitted = channel.calibrated_on(split.validation)
+            calibration = fitted.calibration._asdict()
+            merges |= _merges(_beginnings(fitted, FITTED, ks), split, clusters, ks)
+        merged: Divide | QuotaMerged = channel
+    else:
         say(f"learning the intent beside {channel.name}")
         intent = Intent.fit(split.train, clusters, channel.config, stops_early=True)
         sources["scores"] = chances_of_scores(channel, clusters)
         sources["classifier"] = lambda queries: intent.log_chances(queries, n_items)
-    for source in sources:
-        say(f"merging {channel.name} by quotas, chances of the {source}")
-        for alpha in alphas:
-            merged: Channel
-            if isinstance(channel, Divide):
-                merged = channel.with_merge("quota", alpha)
-            else:
-                assert isinstance(channel, LearnedChannel)
-                merged = QuotaMerged(channel, clusters, sources[source], alpha)
-            merges[f"{source}, alpha {alpha:g}"] = _merge(merged, split, clusters, ks)
-    if isinstance(channel, Divide) and "softmax" in channel.config.objective.loss:
-        merges["calibrated"] = _merge(channel.with_merge("calibrated"), split, clusters, ks)
+        merged = QuotaMerged(channel, clusters, sources["scores"])
+    say(f"merging {channel.name} by quotas, chances of the {' and the '.join(sources)}")
+    merges |= _merges(_by_quotas(merged, sources, alphas, ks), split, clusters, ks)
     say(f"ranking with {channel.name} within the truth's cluster, and outside it")
     return {
         "merges": merges,
+        "calibration": calibration,
         "within": _among(channel, split.test, lambda truth: clusters.labels == clusters.labels[truth], within),
         "outside": _among(channel, split.test, lambda truth: clusters.labels != clusters.labels[truth], ks),
         "intent": {
@@ -136,32 +143,83 @@ def _by_cluster(
     }
 
 
-def _merge(channel: Channel, split: Split, clusters: Clusters | None, ks: Sequence[int]) -> dict[str, Any]:
+Lists = dict[tuple[str, int], Candidates]
+"""By the way to merge, and k."""
+
+
+def _beginnings(channel: Channel, name: str, ks: Sequence[int]) -> Callable[[Queries], Lists]:
+    """Answers of a channel whose list for k begins every longer one."""
+
+    def answer(queries: Queries) -> Lists:
+        found = channel.retrieve(queries, max(ks), allowed=Mask.seen(queries))
+        ranks = found.ranks()
+        return {(name, k): found.select(ranks < k) for k in ks}
+
+    if isinstance(channel, Divide) and channel.config.merge == "quota":
+        return lambda queries: {(name, k): channel.retrieve(queries, k, allowed=Mask.seen(queries)) for k in ks}
+    return answer
+
+
+def _by_quotas(
+    merged: Divide | QuotaMerged, sources: dict[str, LogChances], alphas: Sequence[float], ks: Sequence[int]
+) -> Callable[[Queries], Lists]:
+    """Answers by every quota; each history is encoded for each cluster once."""
+    clusters = merged.clusters
+
+    @torch.inference_mode()
+    def answer(queries: Queries) -> Lists:
+        n = len(queries)
+        every = np.arange(n * len(clusters))
+        states = merged.states_of(queries)(every // len(clusters), every % len(clusters))
+
+        def states_of(rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> torch.Tensor:
+            return states[torch.from_numpy(rows * len(clusters) + tasks).to(states.device)]
+
+        masks, found = ClusterMasks.of(Mask.seen(queries), clusters, n), {}
+        for source, log_chances in sources.items():
+            chances = log_chances(queries)
+            for alpha in alphas:
+                for k in ks:
+                    found[f"{source}, alpha {alpha:g}", k] = by_quota(
+                        merged.name, chances, masks, merged.indexes, states_of, k=k, alpha=alpha
+                    )[0]
+        return found
+
+    return answer
+
+
+def _merges(
+    answer: Callable[[Queries], Lists], split: Split, clusters: Clusters | None, ks: Sequence[int]
+) -> dict[str, Any]:
     """Recall at each k of a list that is made for k, on both parts, and how many clusters and categories it shows."""
-    found: dict[str, Any] = {"validation": {}, "test": {}, "clusters_shown": {}, "category_coverage": {}}
     categories, _ = split.train.categories
-    for k in ks:
-        found["validation"][str(k)] = _recall(channel, split.validation, k)[0]
-        recall, rows, items = _recall(channel, split.test, k)
-        found["test"][str(k)] = recall
+    parts = {"validation": _lists(answer, split.validation), "test": _lists(answer, split.test)}
+    made: dict[str, Any] = {}
+    for name, k in parts["test"]:
+        found = made.setdefault(name, {"validation": {}, "test": {}, "clusters_shown": {}, "category_coverage": {}})
+        for part, lists in parts.items():
+            rows, items = lists[name, k]
+            found[part][str(k)] = _share_found(rows, items, getattr(split, part))
+        rows, items = parts["test"][name, k]
         if clusters is not None:
             shown = np.unique(rows.astype(np.int64) * len(clusters) + clusters.labels[items])
             found["clusters_shown"][str(k)] = len(shown) / len(split.test)
         found["category_coverage"][str(k)] = category_coverage(
             rows, items, np.zeros(len(rows), np.int64), k, n_queries=len(split.test), categories=categories
         )
-    return found
+    return made
 
 
-def _recall(channel: Channel, held_out: HeldOut, k: int) -> tuple[float, NDArray[np.int32], NDArray[np.int32]]:
-    """The share of targets among exactly k items, and the lists: quotas of another k are other lists."""
-    rows, items = [], []
+def _lists(
+    answer: Callable[[Queries], Lists], held_out: HeldOut
+) -> dict[tuple[str, int], tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Rows and items of every kind of list."""
+    parts: dict[tuple[str, int], list[tuple[NDArray[np.int32], NDArray[np.int32]]]] = {}
     for start, batch in held_out.queries.batches(BATCH):
-        found = channel.retrieve(batch, k, allowed=Mask.seen(batch))
-        rows.append(found.rows + np.int32(start))
-        items.append(found.items)
-    all_rows, all_items = np.concatenate(rows), np.concatenate(items)
-    return _share_found(all_rows, all_items, held_out), all_rows, all_items
+        for kind, found in answer(batch).items():
+            parts.setdefault(kind, []).append((found.rows + np.int32(start), found.items))
+    joined = {kind: [np.concatenate(column) for column in zip(*of, strict=True)] for kind, of in parts.items()}
+    return {kind: (rows, items) for kind, (rows, items) in joined.items()}
 
 
 def _share_found(rows: NDArray[np.int32], items: NDArray[np.int32], held_out: HeldOut) -> float:

@@ -54,9 +54,7 @@ def with_variants(recipe: Recipe) -> Recipe:
             is_full = "n_negatives" not in objective
             own_is_full = whole.objective.loss in ("softmax", "unseen-softmax")
             if whole.objective.loss != objective["loss"] and (own_is_full or not is_full or name == OURS):
-                # Scores of BCE are no chances: quotas alone can merge them.
-                merge = {"merge": "quota"} if name == OURS else {}
-                _add(channels, whole, f"{name}-{loss}", objective=objective, **merge)
+                _add(channels, whole, f"{name}-{loss}", objective=objective)
         if name == OURS:
             for variant, adaptation in ADAPTATIONS.items():
                 _add(channels, whole, variant, adaptation=adaptation)

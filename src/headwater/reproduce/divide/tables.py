@@ -71,7 +71,7 @@ def _table_2(found: Found) -> Sheet:
 def _table_3(found: Found) -> Sheet:
     published = TABLE_3.get(found.recipe, {})
     runs = [run for run in found.every() if run["within"]]
-    ks = [int(k) for k in runs[0]["within"]] if runs else list(next(iter(published.values()), {5: 0.0}))
+    ks = sorted(map(int, runs[0]["within"])) if runs else list(next(iter(published.values()), {5: 0.0}))
     lines = []
     for name, method in _rows(found):
         channel = _channel_of(found, name)
@@ -106,7 +106,7 @@ def _losses(found: Found) -> Sheet:
     """SASRec and Divide under every loss: the best validation figure within as many positives as both have seen."""
     lines = []
     for loss in LOSSES:
-        pair = [_under(found, name, loss) for name in ("sasrec", "divide")]
+        pair = [channel_under(found, name, loss) for name in ("sasrec", "divide")]
         if None in pair:
             continue
         runs = [found.of(name) for name in pair if name]
@@ -127,7 +127,7 @@ def _losses(found: Found) -> Sheet:
     return Sheet(f"Losses, {found.recipe}, at equal positives seen", head, lines, notes)
 
 
-def _under(found: Found, name: str, loss: str) -> str | None:
+def channel_under(found: Found, name: str, loss: str) -> str | None:
     """The channel that is `name` under a loss, which may be its own."""
     if f"{name}-{loss}" in found.channels:
         return f"{name}-{loss}"
@@ -152,7 +152,7 @@ def _figure_1a(found: Found) -> Sheet:
         name = f"{TUNED}-{mix}" if mix else "sasrec-bce"
         runs = [run for run in found.of(name) if run["within"]]
         if runs:
-            k_within = k_within or list(runs[0]["within"])[1]
+            k_within = k_within or str(sorted(map(int, runs[0]["within"]))[1])
         within = [run["within"][k_within] for run in runs if k_within]
         outside = [run["outside"][k_outside] for run in runs]
         overall = found.recall(name, "plain", found.ks[0])
@@ -175,7 +175,7 @@ def _curves(found: Found) -> list[Sheet]:
     for name in ("divide", "sasrec", "divide-bce", "sasrec-bce"):
         runs = found.of(name)
         lines = []
-        for merge in runs[0]["merges"] if runs else ():
+        for merge in found.merges(name):
             of_merge = [run["merges"][merge] for run in runs if merge in run["merges"]]
             figures = [[one[part][k] for one in of_merge] for part in ("test", "clusters_shown", "category_coverage")]
             lines.append([Cell(merge), *(Cell(over_seeds(values), source(runs)) for values in figures)])

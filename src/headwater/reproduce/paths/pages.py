@@ -5,12 +5,14 @@ Pages hold everything that they show, pictures included, so that each can be sen
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from headwater.reproduce.page import page, pictures
+from headwater.reproduce.paths.drawings import draw
 from headwater.reproduce.paths.found import Found
 from headwater.reproduce.paths.plan import OURS
 from headwater.reproduce.paths.tables import conclusions, sheets
@@ -19,26 +21,6 @@ INDEX, CASES, TABLES = "index.html", "case-study.html", "tables.md"
 
 RIVALS = ("itemcf-99", "itemcf")
 """Whose neighbours stand beside SimNet's: the first of them that was run."""
-
-STYLE = """
-:root { --ink: #1c2430; --dim: #5b6676; --line: #dbe1e8; --soft: #f4f7fa; --ours: #0b6e99; }
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; max-width: 1180px; padding: 24px 20px; }
-h1 { font-size: 25px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 40px 0 8px; }
-h3 { font-size: 16px; margin: 24px 0 8px; }
-p.lead, p.note, figcaption { color: var(--dim); } p.note { font-size: 12.5px; margin: 2px 0; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 10px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { font-weight: 600; background: var(--soft); } th:first-child, td:first-child { text-align: left; }
-td.not-run { color: #9aa4b1; } table.words td, table.words th { text-align: left; white-space: normal; }
-figure { margin: 18px 0; } figure img { max-width: 100%; } nav a { margin-right: 14px; }
-.case { margin: 30px 0 10px; } .case h3 { margin-bottom: 2px; } .pair { display: flex; gap: 28px; flex-wrap: wrap; }
-.pair > div { flex: 1 1 440px; min-width: 0; } .pair h4 { margin: 8px 0 4px; font-size: 14px; }
-.pair table { width: 100%; } .pair td { white-space: normal; }
-.pair td.number { text-align: right; white-space: nowrap; }
-.pair td:nth-child(2) { text-align: left; } .shared { color: var(--ours); font-weight: 600; }
-.kind { color: var(--dim); font-size: 12.5px; } .bar { height: 5px; background: var(--ours); border-radius: 2px; }
-"""
 
 
 def write_report(found: Sequence[Found], folder: Path, say: Callable[[str], None]) -> Path:
@@ -52,7 +34,7 @@ def write_report(found: Sequence[Found], folder: Path, say: Callable[[str], None
     for one in found:
         parts.append(f"<h2 id='{escape(one.recipe)}'>{escape(one.title)}</h2>")
         parts.append(conclusions(one).html().replace("<table>", "<table class='words'>", 1))
-        parts.append(_pictures(one, folder, say))
+        parts.append(pictures(partial(draw, one, folder), one.recipe, say))
         parts += [sheet.html() for sheet in sheets(one)]
     links = [f"<a href='#{escape(one.recipe)}'>{escape(one.title)}</a>" for one in found]
     if has_cases:
@@ -62,27 +44,12 @@ def write_report(found: Sequence[Found], folder: Path, say: Callable[[str], None
         "A cell's tooltip names the runs behind it; <em>not run</em> is what no machine has run yet."
     )
     body = f"<h1>Paths, reproduced</h1><p class='lead'>{lead}</p><nav>{''.join(links)}</nav>{''.join(parts)}"
-    (folder / INDEX).write_text(_page("Paths, reproduced", body), encoding="utf-8")
+    (folder / INDEX).write_text(page("Paths, reproduced", body), encoding="utf-8")
     markdown = [sheet.markdown() for one in found for sheet in (conclusions(one), *sheets(one))]
     (folder / TABLES).write_text("\n".join(markdown), encoding="utf-8")
     if has_cases:
         (folder / CASES).write_text(_case_page(found), encoding="utf-8")
     return folder / INDEX
-
-
-def _pictures(found: Found, folder: Path, say: Callable[[str], None]) -> str:
-    from headwater.reproduce.paths.drawings import draw
-
-    try:
-        pictures = draw(found, folder)
-    except ImportError as error:
-        say(f"no pictures of {found.recipe}: {error}; make the report where matplotlib is: --no-run")
-        return f"<p class='note'>No pictures: {escape(str(error))} where this page was made.</p>"
-    return "".join(
-        f"<figure><img alt='{escape(caption, quote=True)}' src='data:image/png;base64,"
-        f"{base64.b64encode(path.read_bytes()).decode()}'><figcaption>{escape(caption)}</figcaption></figure>"
-        for path, caption in pictures
-    )
 
 
 def _cases(found: Found) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -113,7 +80,7 @@ def _case_page(found: Sequence[Found]) -> str:
         parts.append(f"<p>Interactions of a neighbour, on average over these lists: {said}.</p>")
         parts += [f"<p class='note'>{name}: {escape(run.source)}</p>" for name, run in runs.items()]
         parts += [_case(ours, theirs) for ours, theirs in cases]
-    return _page("Case study", "".join(parts))
+    return page("Case study", "".join(parts))
 
 
 def _mean_popularity(cases: Sequence[dict[str, Any]]) -> float:
@@ -143,12 +110,4 @@ def _near(near: dict[str, Any], case: dict[str, Any], shared: set[str]) -> str:
         f"<tr><td><span{kind}>{escape(near['title'])}</span><br><span class='kind'>{escape(about)}</span></td>"
         f"<td style='width:26%'><div class='bar' style='width:{width:.0f}%'></div></td>"
         f"<td class='number'>{near['similarity']:.3g}</td></tr>"
-    )
-
-
-def _page(title: str, body: str) -> str:
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
     )

@@ -98,6 +98,7 @@ class DivideBatches:
                 "use a channel that counts, such as popular or itemcf"
             )
         self.steps = -(-len(self._rows) // batch_size)
+        self._order: tuple[int, NDArray[np.int64]] = (-1, self._rows)
         self._generator = torch.Generator(histories.device)
 
     def steps_of(self, epoch: int) -> int:
@@ -108,12 +109,14 @@ class DivideBatches:
         """Batch `step` of `epoch`; see `Batches`. Raises `ConfigError` where there are several processes."""
         if n_processes > 1:
             raise ConfigError("Divide trains in one process: leave torchrun out")
-        order = np.random.default_rng([self._seed, epoch]).permutation(self._rows)
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self._seed, epoch]).permutation(self._rows))
+        order = self._order[1]
         users = order[len(order) * step // self.steps : len(order) * (step + 1) // self.steps]
         labels = self._target_labels(users)
         at, tasks = self._draw(labels, np.random.default_rng([self._seed, epoch, step]))
         passes = users[at]
-        windows, _, _ = self._histories.next_item_windows(passes, self._length, times=self._times)
+        windows = self._histories.windows(passes, self._length, skip=1, times=self._times)
         rows, columns = np.nonzero(labels[at] == tasks[:, None])
         width, device = windows.items.shape[1], self._histories.device
         events = self._starts[passes] + np.maximum(self._histories.lengths[passes] - 1 - self._length, 0)

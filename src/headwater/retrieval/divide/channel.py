@@ -15,44 +15,42 @@ from torch import Tensor, nn
 from headwater.config import parse
 from headwater.data.dataset import Dataset
 from headwater.data.queries import Queries
+from headwater.data.splits import HeldOut
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError, LineageError
-from headwater.index.exact import Found, best_of, listed_pairs
 from headwater.nn.checkpoint import Identity
 from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
 from headwater.nn.inputs import Catalogue
-from headwater.nn.objective import Objective
 from headwater.nn.sequences import Histories
 from headwater.nn.training import TrainingReport, config_identity, train
 from headwater.retrieval.artefact import below, load_artefact, save_artefact
 from headwater.retrieval.base import Candidates, Mask, Reason, Reasons
 from headwater.retrieval.divide.batches import DivideBatch, DivideBatches
+from headwater.retrieval.divide.calibration import Calibration, fit_calibration, likeliest
 from headwater.retrieval.divide.clusters import Clusters, clusters_of, clusters_of_values, neighbour_means
 from headwater.retrieval.divide.config import DivideConfig
 from headwater.retrieval.divide.intent import Intent, IntentNetwork
-from headwater.retrieval.divide.lists import ClusterIndexes, Passes, by_quota, gather, places_in_rows
+from headwater.retrieval.divide.lists import ClusterIndexes, Passes, StatesOf, by_quota, gather, places_in_rows
 from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.network import DivideNetwork
+from headwater.retrieval.divide.objective import WithinObjective
 from headwater.retrieval.learned import blocks_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LOGITS_AT_ONCE = 1 << 24
-"""Of the calibrated merge: passes × items of a cluster."""
-
 
 class WithinClusters(nn.Module):
-    """The network with an objective for each cluster: called with a batch, gives its mean loss (eq. 3)."""
+    """The network with its objective: called with a batch, gives its mean loss (eq. 3)."""
 
-    def __init__(self, network: DivideNetwork, objectives: list[Objective]) -> None:
+    def __init__(self, network: DivideNetwork, objective: WithinObjective) -> None:
         super().__init__()
         self.network = network
-        self._objectives = objectives
+        self._objective = objective
 
     def forward(self, batch: DivideBatch) -> Tensor:
         """Mean over the batch's positives."""
-        return self.network.within_loss(batch, self._objectives) / batch.n_positives
+        return self.network.within_loss(batch, self._objective) / batch.n_positives
 
 
 class Divide:
@@ -72,6 +70,8 @@ class Divide:
         How training within clusters went; `intent.report` says it of the intent.
     passes : Passes or None
         Of the latest `retrieve`.
+    calibration : Calibration
+        Of the calibrated merge; see `calibrated_on`.
     """
 
     kind: ClassVar[str] = "divide"
@@ -81,6 +81,7 @@ class Divide:
         self.config = config or DivideConfig()
         self.report: TrainingReport | None = None
         self.passes: Passes | None = None
+        self.calibration = Calibration()
         self._network: DivideNetwork | None = None
         self._intent: Intent | None = None
         self._catalogue: Catalogue | None = None
@@ -112,6 +113,10 @@ class Divide:
         if self._clusters is None:
             raise ConfigError(f"{self.name} is not trained yet; call fit, or load an artefact")
         return self._clusters
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.items.own.device
 
     def with_merge(self, merge: str, alpha: float = 1.0) -> Divide:
         """The same trained channel under another merge; raises `ConfigError` where these do not go together."""
@@ -161,13 +166,13 @@ class Divide:
             device = fabric.device
             catalogue = Catalogue.of(data, config.inputs)
             torch.manual_seed(training.seed)
-            network = DivideNetwork(config, catalogue, clusters).to(device)
+            network = DivideNetwork(config, catalogue, len(clusters)).to(device)
             if training.is_compiled:
                 network.compile_encoders()
             self._adopt(network, self._intent, catalogue, clusters, data.items.fingerprint())
             self.report = train(
                 fabric,
-                WithinClusters(network, objectives_of(config, data, clusters, device)),
+                WithinClusters(network, WithinObjective(config.objective, clusters, data.item_counts, device)),
                 DivideBatches(
                     Histories.from_dataset(data, device),
                     clusters,
@@ -225,14 +230,14 @@ class Divide:
             grown = clusters.grown(clusters.nearest(placed), placed)
         other = self.with_merge(self.config.merge, self.config.alpha)
         catalogue = dataclasses.replace(self._catalogue, n_items=len(data.items))
-        network = DivideNetwork(self.config, catalogue, grown)
+        network = DivideNetwork(self.config, catalogue, len(grown))
         intent = IntentNetwork(self.config, catalogue, len(grown))
         for old, new in ((self.network, network), (self.intent.network, intent)):
             weights = old.state_dict()
             own = weights["inputs.items.own"].cpu()
             weights["inputs.items.own"] = torch.cat([own, torch.from_numpy((near @ own.numpy()).astype(np.float32))])
             new.load_state_dict(weights)
-            new.eval().to(self.network.labels.device)
+            new.eval().to(self._device)
         other._adopt(network, Intent(intent, self.config), catalogue, grown, data.items.fingerprint())
         return other
 
@@ -243,36 +248,28 @@ class Divide:
         """At most k items, of each cluster as many as the merge gives it. Raises `ValueError` where k is not positive.
 
         With quotas, see `by_quota`. Calibrated, a score is log p(cluster | user) + log p(item | cluster, user): of all
-        items of the cluster or, under `unseen-softmax`, all that the history does not hold.
+        items of the cluster under `softmax`, otherwise of all that the history does not hold.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        clusters, histories = self.clusters, self._histories(queries)
+        clusters, indexes, states_of = self.clusters, self.indexes, self.states_of(queries)
         masks = ClusterMasks.of(allowed, clusters, len(queries))
-        log_chances = self.intent.of_histories(histories)
-        indexes = self._indexes
-        if indexes is None:
-            indexes = self._indexes = ClusterIndexes(self.network.items.table(), clusters, self.config.search)
-
-        def states_of(rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
-            return self._encode(histories, rows, tasks)
-
+        log_chances = self.intent.of_histories(self._histories(queries))
         if self.config.merge == "quota":
             found, self.passes = by_quota(
                 self.name, log_chances, masks, indexes, states_of, k=k, alpha=self.config.alpha
             )
             return found
+        log_chances = self.calibration.of_intent(log_chances)
         asked = np.minimum(masks.rooms(), k) * np.isfinite(log_chances)
         self.passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
-        left_out = None
-        if self.config.objective.leaves_out_seen:
-            left_out = ClusterMasks.of(Mask.seen(queries.latest(self.config.length)), clusters, len(queries))
+        left_out = self._left_out(queries)
         joint = gather(
             asked,
             clusters,
             states_of,
-            lambda cluster, states, wanted, rows: _likeliest(
-                states,
+            lambda cluster, states, wanted, rows: likeliest(
+                states * self.calibration.items,
                 indexes.vectors(cluster),
                 wanted,
                 masks.within(cluster, rows),
@@ -284,8 +281,43 @@ class Divide:
         order = order[places_in_rows(joint.rows[order]) < k]
         return Candidates.single(self.name, len(queries), joint.rows[order], joint.items[order], scores[order])
 
+    @torch.inference_mode()
+    def calibrated_on(self, held_out: HeldOut) -> Divide:
+        """The same trained channel with the calibrated merge, its exponents those under which the held-out targets are
+        likeliest: chances that are too sure of themselves are made flatter. What is held out must not be trained on."""
+        queries = held_out.queries
+        log_chances = self.intent.of_histories(self._histories(queries))
+        other = self.with_merge("calibrated")
+        other.calibration = fit_calibration(
+            held_out,
+            log_chances,
+            self.clusters,
+            self.states_of(queries),
+            self.indexes.vectors,
+            self._left_out(queries),
+        )
+        return other
+
+    @property
+    def indexes(self) -> ClusterIndexes:
+        """Of each cluster's items."""
+        if self._indexes is None:
+            self._indexes = ClusterIndexes(self.network.items.table(), self.clusters, self.config.search)
+        return self._indexes
+
+    def states_of(self, queries: Queries) -> StatesOf:
+        """Encodes the histories of some rows of `queries`, each for a cluster."""
+        histories = self._histories(queries)
+        return lambda rows, tasks: self._encode(histories, rows, tasks)
+
+    def _left_out(self, queries: Queries) -> ClusterMasks | None:
+        """What has no chance within its cluster, as in training: all that the windows hold, but for `softmax`."""
+        if self.config.objective.loss == "softmax":
+            return None
+        return ClusterMasks.of(Mask.seen(queries.latest(self.config.length)), self.clusters, len(queries))
+
     def _histories(self, queries: Queries) -> Histories:
-        return Histories.from_queries(queries, len(self.clusters.labels), self.network.labels.device)
+        return Histories.from_queries(queries, len(self.clusters.labels), self._device)
 
     def _encode(self, histories: Histories, rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
         """(m, d) states of some rows, each for a cluster, in as few calls of the encoder as memory allows."""
@@ -324,6 +356,7 @@ class Divide:
         tensors["clusters.names"] = np.frombuffer(json.dumps(clusters.names).encode(), np.uint8)
         if clusters.vectors is not None:
             tensors["clusters.vectors"] = clusters.vectors
+        tensors["calibration"] = np.array(self.calibration, np.float32)
         save_artefact(path, kind=self.kind, config=self.config, vocabulary=self._fingerprint, tensors=tensors)
 
     @classmethod
@@ -336,37 +369,13 @@ class Divide:
         clusters = Clusters(np.array(tensors["clusters.labels"]), names, tensors.get("clusters.vectors"))
         device = resolve_device("cpu" if config.training.device == "cpu" else "auto")
         with torch.random.fork_rng(devices=[]):
-            network = DivideNetwork(config, catalogue, clusters)
+            network = DivideNetwork(config, catalogue, len(clusters))
             intent = IntentNetwork(config, catalogue, len(clusters))
         for part, module in (("network.", network), ("intent.", intent)):
             weights = below(tensors, part)
             module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
             module.eval().to(device)
         channel._adopt(network, Intent(intent, config), catalogue, clusters, vocabulary.fingerprint(n_items))
+        if "calibration" in tensors:
+            channel.calibration = Calibration(*tensors["calibration"].tolist())
         return channel
-
-
-def objectives_of(config: DivideConfig, data: Dataset, clusters: Clusters, device: torch.device) -> list[Objective]:
-    """The objective of every cluster, over its items alone."""
-    return [Objective(config.objective, data.item_counts[clusters.members(k)], device) for k in range(len(clusters))]
-
-
-def _likeliest(states: Tensor, vectors: Tensor, k: int, allowed: Mask, left_out: Mask | None) -> Found:
-    """The k best of a cluster with log p(item | cluster, user) for scores: what may be returned is no part of it.
-
-    What `left_out` lists has no chance, as in training.
-    """
-    size = max(1, LOGITS_AT_ONCE // max(len(vectors), 1))
-    parts = []
-    for start in range(0, len(states), size):
-        scores = (states[start : start + size] @ vectors.T).float()
-        kept = scores
-        if left_out is not None:
-            rows, items = listed_pairs(left_out, start, start + len(scores), len(vectors))
-            kept = scores.clone()
-            kept[torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).to(scores.device)] = -torch.inf
-        total = kept.logsumexp(1, keepdim=True)
-        # Who has chosen all of a cluster has no sum: nothing of it is likely, and a seen item may still be asked.
-        total = torch.where(total.isfinite(), total, scores.logsumexp(1, keepdim=True))
-        parts.append(best_of(scores - total, k, allowed=allowed, start=start))
-    return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -76,7 +76,8 @@ class DivideConfig(LearnedConfig):
 
     merge: Literal["quota", "calibrated"] = "quota"
     """`quota`: M_k of each cluster by p^alpha; `calibrated`: by p(cluster | user) · p(item | cluster, user), for which
-    every cluster is encoded and scored in full."""
+    every cluster is encoded and scored in full. Binary cross-entropy against uniform negatives of the cluster has its
+    optimum at log p(item | cluster, user) plus a constant, so that it gives chances too."""
 
     alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Of `quota`: 0 all clusters alike (absolute fairness), 1 by chance, 1e6 the likeliest one alone, as long as it
@@ -87,6 +88,10 @@ class DivideConfig(LearnedConfig):
         for part in (self, self.intent):
             if part.dimension % part.heads:
                 raise ValueError(f"dimension {part.dimension} is no multiple of heads {part.heads}")
-        if self.merge == "calibrated" and "softmax" not in self.objective.loss:
-            raise ValueError("merge 'calibrated' needs the chances that a softmax gives; use 'quota'")
+        objective = self.objective
+        if self.merge == "calibrated" and "bce" in objective.loss and objective.negatives != "uniform":
+            raise ValueError(
+                f"merge 'calibrated' needs scores that are log-chances up to a constant: under {objective.loss} with "
+                f"{objective.negatives} negatives they are not; use negatives 'uniform', a softmax, or merge 'quota'"
+            )
         return self

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from headwater.data.queries import Queries
 from headwater.retrieval.base import Candidates, Mask, Reasons
 from headwater.retrieval.divide.clusters import Clusters
-from headwater.retrieval.divide.lists import ClusterIndexes, by_quota
+from headwater.retrieval.divide.lists import ClusterIndexes, StatesOf, by_quota
 from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.quotas import require_alpha
 from headwater.retrieval.learned import LearnedChannel
@@ -62,20 +61,24 @@ class QuotaMerged:
         """Exactly k items of each query, or all that may be returned. Raises `ValueError` where k is not positive."""
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
+        masks = ClusterMasks.of(allowed, self.clusters, len(queries))
+        chances, states_of = self.log_chances(queries), self.states_of(queries)
+        return by_quota(self.name, chances, masks, self.indexes, states_of, k=k, alpha=self.alpha)[0]
+
+    @property
+    def indexes(self) -> ClusterIndexes:
+        """Of each cluster's items."""
         if not self._indexes:
             table = self.channel.network.items.table().detach()
             self._indexes["made"] = ClusterIndexes(table, self.clusters, self.channel.config.search)
+        return self._indexes["made"]
+
+    def states_of(self, queries: Queries) -> StatesOf:
+        """The channel's own states of `queries`, the same for every cluster."""
         known, states = self.channel.encode(queries)
         at = np.zeros(len(queries), np.int64)
         at[known] = np.arange(len(known))
-
-        def states_of(rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
-            return states[torch.from_numpy(at[rows]).to(states.device)]
-
-        masks = ClusterMasks.of(allowed, self.clusters, len(queries))
-        chances = self.log_chances(queries)
-        found, _ = by_quota(self.name, chances, masks, self._indexes["made"], states_of, k=k, alpha=self.alpha)
-        return found
+        return lambda rows, tasks: states[torch.from_numpy(at[rows]).to(states.device)]
 
     def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
         """See the channel's own."""

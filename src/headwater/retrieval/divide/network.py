@@ -11,15 +11,14 @@ from torch.nn import functional
 
 from headwater.nn.encoder import Encoder
 from headwater.nn.inputs import EMBEDDING_STD, Catalogue, EventInputs, ItemEmbedding
-from headwater.nn.objective import Objective
 from headwater.nn.sequences import Histories, Windows, last_outputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headwater.retrieval.divide.batches import DivideBatch
-    from headwater.retrieval.divide.clusters import Clusters
     from headwater.retrieval.divide.config import DivideConfig
+    from headwater.retrieval.divide.objective import WithinObjective
 
 EXPERTS = 4
 """Encoders of the mixture (section 3.1.2)."""
@@ -32,16 +31,13 @@ class DivideNetwork(nn.Module):
     ----------
     config : DivideConfig
     catalogue : Catalogue
-    clusters : Clusters
+    n_clusters : int
+        K.
     """
 
-    labels: Tensor
-    places: Tensor
-    by_cluster: Tensor
-
-    def __init__(self, config: DivideConfig, catalogue: Catalogue, clusters: Clusters) -> None:
+    def __init__(self, config: DivideConfig, catalogue: Catalogue, n_clusters: int) -> None:
         super().__init__()
-        self.config, d, n_clusters = config, config.dimension, len(clusters)
+        self.config, d = config, config.dimension
         self.inputs = EventInputs(catalogue, config.inputs, d, config.length, config.dropout)
         self.encoders = nn.ModuleList(
             Encoder(
@@ -60,23 +56,11 @@ class DivideNetwork(nn.Module):
         if config.adaptation == "prefix":
             self.prefixes = nn.Parameter(torch.randn(n_clusters, d) * EMBEDDING_STD)
         self.gates = nn.Parameter(torch.zeros(n_clusters, d, EXPERTS)) if config.adaptation == "experts" else None
-        self._starts, self._sizes = clusters.starts.tolist(), clusters.sizes.tolist()
-        for name, column in (
-            ("labels", clusters.labels),
-            ("places", clusters.places),
-            ("by_cluster", clusters.by_cluster),
-        ):
-            self.register_buffer(name, torch.from_numpy(column.astype(np.int64)), persistent=False)
 
     @property
     def items(self) -> ItemEmbedding:
         """The vectors that states are compared with."""
         return self.inputs.items
-
-    def members(self, cluster: int) -> Tensor:
-        """(size,) int64 item codes of one cluster, ascending."""
-        start = self._starts[cluster]
-        return self.by_cluster[start : start + self._sizes[cluster]]
 
     def forward(self, windows: Windows, tasks: Tensor) -> Tensor:
         """(b, w, d) outputs of windows for the cluster of each row, tasks (b,)."""
@@ -93,26 +77,10 @@ class DivideNetwork(nn.Module):
         outputs = torch.stack([encoder(vectors, windows.is_event) for encoder in self.encoders], -1)
         return (outputs * chances[:, :, None]).sum(-1)
 
-    def within_loss(self, batch: DivideBatch, objectives: list[Objective]) -> Tensor:
-        """Sum over the positives of the loss within their cluster (eq. 3), against what the user has not chosen."""
+    def within_loss(self, batch: DivideBatch, objective: WithinObjective) -> Tensor:
+        """Sum over the positives of the loss within their cluster (eq. 3)."""
         hidden = self(batch.windows, batch.tasks).flatten(0, 1)[batch.at]
-        vectors, w = self.inputs.items, batch.windows.items.shape[1]
-        chosen = torch.where(batch.windows.is_event, batch.windows.items, -1)
-        chosen = torch.cat([chosen, batch.last[:, None]], 1)
-        total = torch.zeros((), device=hidden.device)
-        for cluster, start, stop in batch.groups:
-            positives = self.places[batch.targets[start:stop]]
-            items = chosen[batch.at[start:stop] // w]
-            is_inside = (items >= 0) & (self.labels[items.clamp(min=0)] == cluster)
-            total = total + objectives[cluster].loss(
-                hidden[start:stop],
-                positives,
-                _Members(vectors, self.members(cluster)),
-                generator=batch.generator,
-                batch_targets=positives,
-                seen=torch.where(is_inside, self.places[items.clamp(min=0)], -1),
-            )
-        return total
+        return objective.loss(hidden, batch, self.inputs.items)
 
     def compile_encoders(self) -> None:
         """See `TrainingConfig.is_compiled`."""
@@ -123,16 +91,3 @@ class DivideNetwork(nn.Module):
         """(b, d) e_u of each history for the cluster of each row."""
         windows = histories.windows(rows, self.config.length, times=self.config.inputs.reads_times)
         return last_outputs(self(windows, tasks), windows)
-
-
-class _Members:
-    """The vectors of one cluster's items, by their place in it."""
-
-    def __init__(self, vectors: ItemEmbedding, codes: Tensor) -> None:
-        self._vectors, self._codes = vectors, codes
-
-    def __call__(self, items: Tensor) -> Tensor:
-        return self._vectors(self._codes[items])
-
-    def table(self) -> Tensor:
-        return self._vectors(self._codes)

@@ -1,0 +1,51 @@
+"""A report's page: one HTML file that holds everything it shows, pictures included, so that it can be sent as it is."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+STYLE = """
+:root { --ink: #1c2430; --dim: #5b6676; --line: #dbe1e8; --soft: #f4f7fa; --ours: #0b6e99; }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; max-width: 1180px; padding: 24px 20px; }
+h1 { font-size: 25px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 40px 0 8px; }
+h3 { font-size: 16px; margin: 24px 0 8px; }
+p.lead, p.note, figcaption { color: var(--dim); } p.note { font-size: 12.5px; margin: 2px 0; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 10px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th { font-weight: 600; background: var(--soft); } th:first-child, td:first-child { text-align: left; }
+td.not-run { color: #9aa4b1; } table.words td, table.words th { text-align: left; white-space: normal; }
+figure { margin: 18px 0; } figure img { max-width: 100%; } nav a { margin-right: 14px; }
+.case { margin: 30px 0 10px; } .case h3 { margin-bottom: 2px; } .pair { display: flex; gap: 28px; flex-wrap: wrap; }
+.pair > div { flex: 1 1 440px; min-width: 0; } .pair h4 { margin: 8px 0 4px; font-size: 14px; }
+.pair table { width: 100%; } .pair td { white-space: normal; }
+.pair td.number { text-align: right; white-space: nowrap; }
+.pair td:nth-child(2) { text-align: left; } .shared { color: var(--ours); font-weight: 600; }
+.kind { color: var(--dim); font-size: 12.5px; } .bar { height: 5px; background: var(--ours); border-radius: 2px; }
+"""
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML document."""
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
+    )
+
+
+def pictures(draw: Callable[[], Sequence[tuple[Path, str]]], name: str, say: Callable[[str], None]) -> str:
+    """What `draw` makes, (PNG, caption) each, as figures; where matplotlib is missing a note, and a word to `say`."""
+    try:
+        made = draw()
+    except ImportError as error:
+        say(f"no pictures of {name}: {error}; make the report where matplotlib is: --no-run")
+        return f"<p class='note'>No pictures: {escape(str(error))} where this page was made.</p>"
+    return "".join(
+        f"<figure><img alt='{escape(caption, quote=True)}' src='data:image/png;base64,"
+        f"{base64.b64encode(path.read_bytes()).decode()}'><figcaption>{escape(caption)}</figcaption></figure>"
+        for path, caption in made
+    )
