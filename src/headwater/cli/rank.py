@@ -162,11 +162,11 @@ def print_by_activity(console: Console, table: RankTable) -> None:
 
 
 def print_days(console: Console, table: RankTable) -> None:
-    """GAUC of every day, a column for each model, and their means over the days."""
+    """AUC and GAUC of every day and model, and their means over the days."""
     models = list(dict.fromkeys(row.model for row in table.rows))
     for task in dict.fromkeys(row.task for row in table.rows):
         shown = Table(
-            *("day", "samples", "users", *(f"{model} {metric}" for model in models for metric in ("AUC", "GAUC"))),
+            *("day", "samples", "users", "model", "AUC", "GAUC"),
             title=escape(f"{table.impressions.name}: {task}, each day predicted from all days before it"),
             title_justify="left",
             box=box.SIMPLE_HEAD,
@@ -175,16 +175,18 @@ def print_days(console: Console, table: RankTable) -> None:
         )
         of_task = [row for row in table.rows if row.task == task]
         for day in dict.fromkeys(row.days[0] for row in of_task):
-            rows = {row.model: row.whole for row in of_task if row.days[0] == day}
-            one = next(iter(rows.values()))
-            cells = [_figure(value) for model in models for value in (rows[model].auc, rows[model].gauc)]
-            shown.add_row(f"{day:,}", f"{one.samples:,}", f"{one.users:,}", *cells)
-        means = []
+            of_day = {row.model: row.whole for row in of_task if row.days[0] == day}
+            about = [f"{day:,}", *(f"{n:,}" for n in (of_day[models[0]].samples, of_day[models[0]].users))]
+            for model in models:
+                shown.add_row(*about, model, _figure(of_day[model].auc), _figure(of_day[model].gauc))
+                about = ["", "", ""]
+            shown.add_section()
+        about = ["mean", "", ""]
         for model in models:
             whole = [row.whole for row in of_task if row.model == model]
-            means += [_mean([found.auc for found in whole]), _mean([found.gauc for found in whole])]
-        shown.add_section()
-        shown.add_row("mean", "", "", *map(_figure, means))
+            means = _mean([found.auc for found in whole]), _mean([found.gauc for found in whole])
+            shown.add_row(*about, model, *map(_figure, means))
+            about = ["", "", ""]
         console.print(shown)
 
 
