@@ -104,23 +104,28 @@ class Recipe(Settings):
         ConfigError
             The packed file holds another data set.
         """
-        name = Path(self.dataset).name
-        if packed is not None and packed.is_dir():
-            packed = packed / f"{name}.npz"
-            packed = packed if packed.exists() else None
-        if packed is None:
-            from headwater.data.catalogue import load
-
-            dataset = load(self.dataset, home)
-        else:
-            from headwater.data.packed import unpack
-
-            dataset = unpack(packed)
-            if dataset.name != name:
-                raise ConfigError(f"{packed} holds {dataset.name!r}, and the recipe asks for {name!r}")
+        dataset = load_named(self.dataset, home, packed=packed)
         if self.min_item_interactions > 1:
             dataset = dataset.with_frequent_items(self.min_item_interactions)
         return dataset.with_active_users(self.min_user_interactions)
+
+
+def load_named(dataset: str, home: Path | str, *, packed: Path | None = None) -> Dataset:
+    """The whole data set of a name, from `home` or a packed file; see `Recipe.load_dataset`."""
+    name = Path(dataset).name
+    if packed is not None and packed.is_dir():
+        packed = packed / f"{name}.npz"
+        packed = packed if packed.exists() else None
+    if packed is None:
+        from headwater.data.catalogue import load
+
+        return load(dataset, home)
+    from headwater.data.packed import unpack
+
+    found = unpack(packed)
+    if found.name != name:
+        raise ConfigError(f"{packed} holds {found.name!r}, and the recipe asks for {name!r}")
+    return found
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -12,7 +12,10 @@ from headwater.cli.options import HomeOption
 from headwater.home import DEFAULT_HOME
 
 if TYPE_CHECKING:
-    from headwater.reproduce.jobs import Documents, Job, Measure
+    from collections.abc import Callable
+
+    from headwater.reproduce.jobs import Documents, Measure, W
+    from headwater.reproduce.sheet import Sheet
 
 reproduce_app = typer.Typer(help="Make a paper's tables and figures again, ours beside theirs.", no_args_is_help=True)
 
@@ -56,25 +59,38 @@ def _documents(paper: str, home: Path, results: Path | None, *, is_fast: bool) -
 
 def _run(
     console: Console,
-    jobs: list[Job],
+    jobs: list[W],
     documents: Documents,
-    measure: Measure,
+    measure: Measure[W],
     *,
     home: Path,
     packed: Path | None,
     is_only: bool,
+    said: Callable[[dict], str] | None = None,
 ) -> bool:
     """Run what is not done, and whether anything failed: who has not asked for a data set by name need not have it."""
     from headwater.reproduce.jobs import run_jobs
-    from headwater.reproduce.show import print_ended
+    from headwater.reproduce.show import print_ended, said_of_ranking
     from headwater.show import telling
 
     has_failed = False
     with console.status("reading the recipes") as status:
         for ended in run_jobs(jobs, documents, measure, home=home, packed=packed, say=telling(console, status)):
-            print_ended(console, ended)
+            print_ended(console, ended, said or said_of_ranking)
             has_failed |= ended.document is None and (is_only or not ended.lacks_data)
     return has_failed
+
+
+def _print_tables(console: Console, tables: list[Sheet], folder: Path) -> None:
+    """Show tables, and keep them as Markdown."""
+    from headwater.reproduce.show import print_sheet
+
+    for sheet in tables:
+        print_sheet(console, sheet)
+    if tables:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tables.md").write_text("\n".join(sheet.markdown() for sheet in tables), encoding="utf-8")
+        console.print(f"the same as Markdown: {folder / 'tables.md'}", soft_wrap=True, markup=False, highlight=False)
 
 
 @reproduce_app.command("paths")
@@ -176,5 +192,46 @@ def divide(
     if found:
         page = write_report(found, report or home / "reports" / name, lambda text: console.print(text, markup=False))
         console.print(f"the same with pictures: {page}", soft_wrap=True, markup=False, highlight=False)
+    if has_failed:
+        raise typer.Exit(1)
+
+
+@reproduce_app.command("knowledge")
+def knowledge(
+    home: HomeOption = DEFAULT_HOME,
+    packed: PackedOption = None,
+    recipes: RecipesOption = Path("recipes/reproduce/knowledge"),
+    results: ResultsOption = None,
+    report: ReportOption = None,
+    only: OnlyOption = None,
+    seeds: SeedsOption = 3,
+    fast: FastOption = False,
+    is_list: ListOption = False,
+    is_run: RunOption = True,
+) -> None:
+    """KEEP (CIKM 2022) on ratings whose genres are the sub-domains: Tables 2 to 4 and 6 to 8, and every genre.
+
+    Each job trains and measures one method in all its sub-domains; tables are made of the documents that jobs leave.
+
+    Examples: headwater reproduce knowledge --fast; headwater reproduce knowledge --only 'ml-1m/keep/*'
+    """
+    from headwater.reproduce.jobs import chosen_jobs
+    from headwater.reproduce.knowledge.measure import measure
+    from headwater.reproduce.knowledge.plan import load_plan
+    from headwater.reproduce.knowledge.tables import read_found, said_of, sheets
+    from headwater.reproduce.show import print_jobs
+
+    console = Console()
+    name, documents = _documents("knowledge", home, results, is_fast=fast)
+    jobs = load_plan(recipes, is_fast=fast, seeds=seeds)
+    chosen = chosen_jobs(jobs, only or [])
+    if is_list:
+        print_jobs(console, chosen, documents)
+        return
+    has_failed = is_run and _run(
+        console, chosen, documents, measure, home=home, packed=packed, is_only=bool(only), said=said_of
+    )
+    tables = [sheet for one in read_found(jobs, documents) for sheet in sheets(one)]
+    _print_tables(console, tables, report or home / "reports" / name)
     if has_failed:
         raise typer.Exit(1)

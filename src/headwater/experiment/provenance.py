@@ -18,7 +18,7 @@ from headwater.retrieval.base import ChannelSettings
 CHECKOUT = Path(__file__).parents[3]
 """Where the package is run from, if that is a checkout."""
 
-C = TypeVar("C", bound=ChannelSettings)
+C = TypeVar("C", bound=Settings)
 
 
 def config_hash(recipe: Recipe, channel: ChannelSettings) -> str:
@@ -37,7 +37,7 @@ def config_hash(recipe: Recipe, channel: ChannelSettings) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def seed_of(channel: ChannelSettings) -> int | None:
+def seed_of(channel: Settings) -> int | None:
     """The seed of a channel that draws at random while it is fitted, of its `training` or its own; else None."""
     training = getattr(channel, "training", None)
     return getattr(training if isinstance(training, Settings) else channel, "seed", None)

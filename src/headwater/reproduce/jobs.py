@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from headwater.data import Dataset
 from headwater.errors import ConfigError, DatasetUnavailable, HeadwaterError
@@ -31,7 +31,37 @@ FAST = "fast"
 SEEDS = 3
 """Of the rows that matter most."""
 
-Measure = Callable[["Job", Dataset, Say], dict[str, Any]]
+
+class Work(Protocol):
+    """One thing to run: what jobs of every paper have."""
+
+    @property
+    def recipe_name(self) -> str:
+        """Names the data set in tables."""
+        ...
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def config(self) -> str:
+        """Hash of every setting that decides its figures, but the seed."""
+        ...
+
+    def load(self, home: Path, packed: Path | None) -> Dataset:
+        """Its data set. Raises `DatasetUnavailable`."""
+        ...
+
+    def head(self, dataset: Dataset) -> dict[str, Any]:
+        """What its document says of data and settings; the checksum of the data as `dataset.checksum`."""
+        ...
+
+
+W = TypeVar("W", bound=Work)
+Measure = Callable[[W, Dataset, Say], dict[str, Any]]
 """What a paper wants to know of one job: plain values for its document."""
 
 
@@ -73,12 +103,20 @@ class Job:
         """See `config_hash`."""
         return config_hash(self.recipe, self.settings)
 
+    def load(self, home: Path, packed: Path | None) -> Dataset:
+        """See `Work`."""
+        return self.recipe.load_dataset(home, packed=packed)
+
+    def head(self, dataset: Dataset) -> dict[str, Any]:
+        """See `Work`."""
+        return Table(self.recipe, dataset, "test", []).head()
+
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Generic[W]):
     """What came of one job: its document, or the reason why there is none."""
 
-    job: Job
+    job: W
     document: dict[str, Any] | None
     reason: str = ""
     lacks_data: bool = False
@@ -113,7 +151,7 @@ def planned(
     return jobs_of(recipes, lambda channel: seeds if channel in headline and not is_fast else 1)
 
 
-def chosen_jobs(jobs: Sequence[Job], patterns: Sequence[str]) -> list[Job]:
+def chosen_jobs(jobs: Sequence[W], patterns: Sequence[str]) -> list[W]:
     """The jobs whose id fits any pattern, as shells have them (`ml-1m/paths*`); all where there is no pattern.
 
     Raises `ConfigError`, which names the nearest job, where a pattern fits none.
@@ -137,10 +175,10 @@ class Documents:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, job: Job) -> Path:
+    def path(self, job: Work) -> Path:
         return self.folder / f"{job.id.replace('/', '--')}.json"
 
-    def read(self, job: Job) -> dict[str, Any] | None:
+    def read(self, job: Work) -> dict[str, Any] | None:
         """What the job left; None where it was not run, or under other settings, or by another version.
 
         Raises `ArtefactError` where the document cannot be read.
@@ -149,11 +187,11 @@ class Documents:
         is_current = (document.get("format"), document.get("config")) == (FORMAT, job.config)
         return document if is_current else None
 
-    def is_outdated(self, job: Job) -> bool:
+    def is_outdated(self, job: Work) -> bool:
         """Whether a document of other settings or of another version stands in the job's place."""
         return self.path(job).exists() and self.read(job) is None
 
-    def write(self, job: Job, dataset: Dataset, measured: Mapping[str, Any]) -> dict[str, Any]:
+    def write(self, job: Work, dataset: Dataset, measured: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what a job found, with what it was found on; returns the document."""
         document = {
             "format": FORMAT,
@@ -161,7 +199,7 @@ class Documents:
             "channel": job.channel,
             "seed": job.seed,
             "config": job.config,
-            **Table(job.recipe, dataset, "test", []).head(),
+            **job.head(dataset),
             **measured,
         }
         write_document(self.path(job), document)
@@ -169,14 +207,14 @@ class Documents:
 
 
 def run_jobs(
-    jobs: Iterable[Job],
+    jobs: Iterable[W],
     documents: Documents,
-    measure: Measure,
+    measure: Measure[W],
     *,
     home: Path,
     packed: Path | None = None,
     say: Say = lambda _: None,
-) -> Iterator[Ended]:
+) -> Iterator[Ended[W]]:
     """Do the jobs that have no document yet, or one of another data set; each is written as it ends.
 
     A job that fails (no data set, a package that this machine lacks, a loss that diverges) is told with its reason, and
@@ -191,9 +229,9 @@ def run_jobs(
     for job in jobs:
         if job.recipe_name != name:
             name, dataset, reason = job.recipe_name, None, ""
-            say(f"reading {job.recipe.dataset}")
+            say(f"reading the data of {name}")
             try:
-                dataset = job.recipe.load_dataset(home, packed=packed)
+                dataset = job.load(home, packed)
             except DatasetUnavailable as error:
                 reason = str(error)
         if dataset is None:

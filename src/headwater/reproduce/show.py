@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from headwater.reproduce.jobs import Documents, Ended, Job
+from headwater.reproduce.jobs import Documents, Ended, Work
 from headwater.reproduce.sheet import NOT_PUBLISHED, Sheet
 from headwater.show import NOT_RUN, print_figures
 
 
-def print_jobs(console: Console, jobs: Sequence[Job], documents: Documents) -> None:
+def print_jobs(console: Console, jobs: Sequence[Work], documents: Documents) -> None:
     """Each job and what is done of it."""
     lines = []
     for job in jobs:
@@ -25,15 +25,19 @@ def print_jobs(console: Console, jobs: Sequence[Job], documents: Documents) -> N
     print_figures(console, f"{len(jobs)} jobs", ["job", "state", "seconds", "commit", "machine"], lines)
 
 
-def print_ended(console: Console, ended: Ended) -> None:
-    """One finished job, in a line."""
+def said_of_ranking(document: dict) -> str:
+    """The figures of one channel, in a line."""
+    metric = next(name for name in document["row"]["full"]["metrics"] if name.startswith("hr@"))
+    return ", ".join(f"{head} {metric.upper()} {side['metrics'][metric]:.4f}" for head, side in _sides(document))
+
+
+def print_ended(console: Console, ended: Ended, said: Callable[[dict], str] = said_of_ranking) -> None:
+    """One finished job, in a line, with what is `said` of its document."""
     if ended.document is None:
         line = f"{ended.job.id}: not run: {ended.reason}"
     else:
-        row = ended.document["row"]
-        metric = next(name for name in row["full"]["metrics"] if name.startswith("hr@"))
-        figures = [f"{head} {metric.upper()} {side['metrics'][metric]:.4f}" for head, side in _sides(ended.document)]
-        line = f"{ended.job.id}: {', '.join(figures)}; {ended.document['seconds']:.0f} s, commit {row['commit']}"
+        document = ended.document
+        line = f"{ended.job.id}: {said(document)}; {document['seconds']:.0f} s, commit {document['row']['commit']}"
     console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 

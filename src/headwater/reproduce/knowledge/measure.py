@@ -1,0 +1,97 @@
+"""What is measured of one method: GAUC in each sub-domain, by user, and by how active users were."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headwater.data import Dataset
+from headwater.errors import ConfigError
+from headwater.experiment.measure import Say
+from headwater.experiment.provenance import commit_id, machine
+from headwater.metrics import measure_prediction
+from headwater.metrics.auc import grouped_auc
+from headwater.reproduce.knowledge.cut import RULE, Cut
+from headwater.reproduce.knowledge.methods import Trial
+from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, KnowledgeJob
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GROUPS = (50, 150, 300)
+"""Clicks before the test at which users are grouped (Table 7)."""
+
+
+def measure(job: KnowledgeJob, dataset: Dataset, say: Say) -> dict[str, Any]:
+    """Train the method in each of its sub-domains and say all that tables need, as plain values.
+
+    Returns
+    -------
+    dict
+        `domains`: figures by sub-domain, the largest first. `users`: of each user measured anywhere, code, samples, and
+        samples times AUC, summed over sub-domains, of the largest alone and of all. `activity`: clicks of these users
+        before the test. `row`: commit and machine. `seconds` of all of it.
+    """
+    started = time.perf_counter()
+    cut = Cut.of(dataset, job.recipe)
+    names = list(cut.membership)
+    if not names:
+        raise ConfigError(
+            f"{dataset.name} has no sub-domain of {job.recipe.least} impressions to train on; lower least"
+        )
+    largest = names[: job.recipe.largest]
+    trial = Trial(cut, job.recipe, job.seed, names if job.channel in EVERYWHERE else largest, say)
+    sums = {scope: np.zeros((2, len(dataset.users))) for scope in ("largest", "all")}
+    domains = {}
+    for domain, scores in METHODS[job.channel](trial):
+        test = cut.part(2, domain=domain)
+        users, labels = test.user_codes, test.labels["click"]
+        found = measure_prediction(users, labels, scores)
+        domains[domain] = {
+            "trained": int(cut.rows(1, domain=domain).sum()),
+            "samples": found.samples,
+            "users": found.users,
+            "skipped_users": found.skipped_users,
+            "gauc": _finite(found.gauc),
+            "auc": _finite(found.auc),
+            "logloss": _finite(found.logloss),
+            "ece": _finite(found.ece),
+        }
+        say(f"{domain}: GAUC {found.gauc:.4f}")
+        for scope in ("largest", "all") if domain in largest else ("all",):
+            _add(sums[scope], users, labels, scores)
+    measured = np.flatnonzero(sums["all"][0])
+    before = cut.rows(0, 1) & (cut.whole.labels["click"] == 1)
+    clicks = np.bincount(cut.whole.user_codes[before], minlength=len(dataset.users))
+    return {
+        "rule": RULE,
+        "row": {"commit": commit_id(), "machine": machine()},
+        "domains": domains,
+        "users": {
+            "codes": measured.tolist(),
+            "activity": clicks[measured].tolist(),
+            **{
+                scope: {
+                    "samples": samples[measured].astype(int).tolist(),
+                    "auc": np.round(areas[measured], 3).tolist(),
+                }
+                for scope, (samples, areas) in sums.items()
+            },
+        },
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _add(
+    sums: NDArray[np.float64], users: NDArray[np.int32], labels: NDArray[np.int8], scores: NDArray[np.float32]
+) -> None:
+    found = grouped_auc(users, labels, scores)
+    measured = np.isfinite(found.values)
+    sums[0, found.groups[measured]] += found.samples[measured]
+    sums[1, found.groups[measured]] += found.samples[measured] * found.values[measured]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,218 @@
+"""KEEP's jobs on a few made-up ratings: how they are cut, what each method may know, and what tables say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from headwater.data import Dataset, Vocabulary
+from headwater.data.packed import pack
+from headwater.errors import ArtefactError, ConfigError
+from headwater.knowledge.config import DecompositionConfig, DegenerationConfig, ExtractionConfig
+from headwater.nn.settings import TrainingConfig
+from headwater.ranking.din import DINConfig
+from headwater.reproduce.jobs import Documents, run_jobs
+from headwater.reproduce.knowledge.config import KnowledgeRecipe
+from headwater.reproduce.knowledge.cut import Cut, pieces
+from headwater.reproduce.knowledge.measure import measure
+from headwater.reproduce.knowledge.methods import Shuffled, Trial, keep_c
+from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, KnowledgeJob, load_plan
+from headwater.reproduce.knowledge.tables import gain_over, read_found, sheets
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "reproduce" / "knowledge"
+GENRES = ("Drama", "Comedy", "War")
+TRAINING = TrainingConfig(epochs=1, batch_size=500, second_moment=0.999, device="cpu", threads=1)
+SIZES: dict[str, Any] = {"length": 8, "dimension": 4, "unit_hidden": 4, "hidden": (8, 6), "training": TRAINING}
+KNOWS = {**SIZES, "user_dimension": 4, "item_attributes": ("category",)}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def ratings() -> Dataset:
+    """60 users rate 60 items over ten days; whom a user likes is said by the item's first genre."""
+    random = np.random.default_rng(0)
+    users = np.repeat(np.arange(60), 60)
+    items = np.concatenate([random.permutation(60) for _ in range(60)])
+    liked = random.random(len(users)) < np.where(items % 3 == users % 3, 0.85, 0.25)
+    names = [GENRES[code % 3] for code in range(60)]
+    return Dataset.from_events(
+        "rated",
+        Vocabulary(np.arange(60)),
+        Vocabulary(np.arange(60)),
+        event_users=users.astype(np.int32),
+        event_items=items.astype(np.int32),
+        event_times=1_600_000_000 + random.integers(0, 864_000, len(users)),
+        event_ratings=np.where(liked, random.integers(4, 6, len(users)), 2).astype(np.float32),
+        item_attributes=pa.table(
+            {
+                "id": np.arange(60),
+                "category": names,
+                "genres": [[name, "War"] if at % 5 == 0 else [name] for at, name in enumerate(names)],
+            }
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def recipe() -> KnowledgeRecipe:
+    return KnowledgeRecipe(
+        dataset="rated",
+        least=50,
+        largest=1,
+        base=DINConfig(**SIZES, item_attributes=("category",)),
+        extraction=ExtractionConfig(**KNOWS),
+        decomposition=DecompositionConfig(**{**KNOWS, "hidden": (8, 6)}),
+        degeneration=DegenerationConfig(**KNOWS),
+    )
+
+
+# -- how ratings are cut
+
+
+def test_each_users_ratings_are_cut_by_time_into_60_20_and_20_percent() -> None:
+    users = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [10, 5, 20])).astype(np.int32)
+    found = pieces(users)
+    assert [np.bincount(found[users == user]).tolist() for user in range(3)] == [[6, 2, 2], [3, 1, 1], [12, 4, 4]]
+    assert all((np.diff(found[users == user]) >= 0).all() for user in range(3))
+
+
+def test_a_sub_domain_is_all_items_of_a_genre_and_its_test_is_later_than_all_that_trains(
+    ratings: Dataset, recipe: KnowledgeRecipe
+) -> None:
+    cut = Cut.of(ratings, recipe)
+    assert list(cut.membership) == ["War", "Drama", "Comedy"], "the largest first; items of two genres are in both"
+    assert cut.membership["War"].sum() == 20 + 8
+    test, known = cut.part(2, domain="Drama"), cut.part(0, 1)
+    for user in range(60):
+        assert test.times[test.user_codes == user].min() >= known.times[known.user_codes == user].max()
+    assert len(cut.part(0)) == 60 * 36
+    clicks = cut.whole.labels["click"] == 1
+    assert (cut.whole.labels["conversion"][~clicks] == 0).all()
+    with pytest.raises(ConfigError, match="no 'Horror'; it has Comedy, Drama, War"):
+        Cut.of(ratings, recipe.model_copy(update={"domains": ("Horror",)}))
+
+
+# -- what methods may know
+
+
+def test_shuffled_knowledge_is_the_same_rows_in_other_places(ratings: Dataset, recipe: KnowledgeRecipe) -> None:
+    trial = Trial(Cut.of(ratings, recipe), recipe, 3, ["Drama"], lambda _: None)
+    part = trial.cut.part(1, domain="Drama")
+    right, wrong = trial.extraction.knowledge(part), Shuffled(trial.extraction, 3).knowledge(part)
+    assert sorted(map(tuple, right.tolist())) == sorted(map(tuple, wrong.tolist()))
+    assert (right != wrong).any(1).mean() > 0.9
+
+
+def test_knowledge_that_is_learned_beside_the_plug_says_of_a_day_what_was_known_before_it(
+    ratings: Dataset, recipe: KnowledgeRecipe
+) -> None:
+    trial = Trial(Cut.of(ratings, recipe), recipe, 0, ["Drama"], lambda _: None)
+    source: Any = keep_c(trial)
+    part = trial.cut.part(1)
+    first = part.select(part.days == part.days[0])
+    untrained = ExtractionConfig(**KNOWS)
+    assert source.knowledge(first).shape == (len(first), source.later.width)
+    assert not np.array_equal(source.knowledge(first), source.later.knowledge(first))
+    users = np.split(source.knowledge(first), [untrained.user_dimension], axis=1)[0]
+    assert np.abs(users).max() < 0.2, "of the first day nothing was known: embeddings as they began"
+    test = trial.cut.part(2, domain="Drama")
+    assert np.array_equal(source.knowledge(test), source.later.knowledge(test))
+    with pytest.raises(ConfigError, match="ask of them apart"):
+        source.knowledge(trial.cut.part(1, 2))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_predicts_the_test_part_and_says_by_which_rule(
+    method: str, ratings: Dataset, recipe: KnowledgeRecipe
+) -> None:
+    found = measure(KnowledgeJob("rated", recipe, method, 0), ratings, lambda _: None)
+    assert list(found["domains"]) == (["War", "Drama", "Comedy"] if method in EVERYWHERE else ["War"])
+    war = found["domains"]["War"]
+    assert 0.3 < war["gauc"] <= 1
+    assert sum(found["users"]["largest"]["samples"]) <= war["samples"]
+    pooled = sum(found["users"]["largest"]["auc"]) / sum(found["users"]["largest"]["samples"])
+    assert pooled == pytest.approx(war["gauc"], abs=1e-4)
+    assert max(found["users"]["activity"]) <= 48
+    json.dumps(found, allow_nan=False)
+
+
+# -- jobs and tables
+
+
+def run(jobs: list[KnowledgeJob], folder: Path, packed: Path) -> list[Any]:
+    return list(run_jobs(jobs, Documents(folder), measure, home=folder, packed=packed))
+
+
+def test_jobs_are_resumed_and_tables_say_what_was_not_run(
+    tmp_path: Path, ratings: Dataset, recipe: KnowledgeRecipe
+) -> None:
+    pack(ratings, tmp_path / "packed" / "rated.npz")
+    jobs = [KnowledgeJob("rated", recipe, method, 0) for method in ("base", "keep", "fine-tune")]
+    first = run(jobs[:2], tmp_path / "results", tmp_path / "packed")
+    again = run(jobs, tmp_path / "results", tmp_path / "packed")
+    assert [one.document for one in again[:2]] == [one.document for one in first]
+    (found,) = read_found(jobs, Documents(tmp_path / "results"))
+    text = "\n".join(sheet.markdown() for sheet in sheets(found))
+    assert "| CoNet | 0.6336 | +0.0026 | not run | not run | not run |" in text
+    assert "| KEEP | 0.6380 | +0.0070 | " in text
+    assert "each user's ratings cut 60/20/20 by time" in text
+    changed = [KnowledgeJob("rated", recipe.model_copy(update={"least": 60}), "base", 0)]
+    assert Documents(tmp_path / "results").is_outdated(changed[0])
+
+
+def test_a_gain_is_pooled_over_users_and_its_interval_is_of_resampled_users() -> None:
+    def document(*areas: float, samples: tuple[int, ...] = (10, 30)) -> dict[str, Any]:
+        some = {"samples": list(samples), "auc": [n * area for n, area in zip(samples, areas, strict=True)]}
+        return {"dataset": {"users": 5}, "users": {"codes": [1, 4], "largest": some}}
+
+    gain, low, high = gain_over([document(0.5, 0.6)], [document(0.7, 0.6), document(0.9, 0.6)], "largest")
+    assert gain == pytest.approx(10 * 0.3 / 40)
+    assert (low, high) == (pytest.approx(0), pytest.approx(0.3))
+    with pytest.raises(ArtefactError, match="other users or samples"):
+        gain_over([document(0.5, 0.6)], [document(0.5, 0.6, samples=(10, 20))], "largest")
+
+
+def test_the_recipes_are_read_and_headline_rows_have_several_seeds() -> None:
+    jobs = load_plan(RECIPES, seeds=3)
+    assert {job.id for job in jobs} >= {"ml-1m/base/2", "ml-1m/keep/2", "ml-1m/keep-shuffled/0", "ml-1m/keep-c/0"}
+    assert "ml-1m/keep-c/1" not in {job.id for job in jobs}
+    assert [job.id for job in load_plan(RECIPES, is_fast=True)] == [f"fast/{method}/0" for method in METHODS]
+
+
+WITHOUT = """
+import sys
+LACKING = {"polars", "lmdb", "faiss", "gensim", "litestar", "granian", "matplotlib", "httpx", "redis"}
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in LACKING:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Lacking())
+from headwater.cli import main
+main()
+"""
+
+
+def test_a_training_machine_runs_a_job_from_a_packed_file(
+    tmp_path: Path, ratings: Dataset, recipe: KnowledgeRecipe
+) -> None:
+    pack(ratings, tmp_path / "packed" / "rated.npz")
+    (tmp_path / "recipes").mkdir()
+    base = 'kind = "din"\nhidden = [8]\ntraining = { epochs = 1, threads = 1 }'
+    text = f'dataset = "rated"\nleast = 50\nlargest = 1\n[base]\n{base}\n'
+    (tmp_path / "recipes" / "rated.toml").write_text(text, encoding="utf-8")
+    words = ["reproduce", "knowledge", "--recipes", "recipes", "--packed", "packed", "--results", "results"]
+    words += ["--only", "rated/base/0"]
+    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "rated/base/0: GAUC War" in done.stdout
+    assert json.loads((tmp_path / "results" / "rated--base--0.json").read_text())["channel"] == "base"
