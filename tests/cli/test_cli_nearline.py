@@ -250,7 +250,7 @@ def test_an_id_that_is_a_text_finds_its_user(streamed: Path) -> None:
         (("stream", "replay", "--into", ".headwater/log/x.jsonl"), "lies in the log"),
         (("stream", "replay", "--into", ".headwater/log"), "lies in the log"),
         (("stream", "replay", "--into", "x", "--from", "2026-11-22", "--until", "2026-11-21"), "lies after --until"),
-        (("stream", "--log", "kafka://x"), "scheme 'kafka'"),
+        (("stream", "--log", "amqp://x"), "scheme 'amqp'"),
         (("stream", "--metrics-port", "0", "--metrics-host", "0.0.0.0"), "HEADWATER_TOKEN"),
         (("ranklog", "validate", "nothing.jsonl"), "nothing.jsonl is no file"),
     ],

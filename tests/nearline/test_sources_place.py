@@ -39,7 +39,7 @@ def test_what_is_no_log_is_said(tmp_path: Path) -> None:
     (tmp_path / "1.jsonl").write_bytes(b"")
     with pytest.raises(ConfigError, match="name the folder"):
         open_source(tmp_path / "1.jsonl")
-    with pytest.raises(ConfigError, match="scheme 'kafka'"):
-        open_source("kafka://127.0.0.1/topic")
+    with pytest.raises(ConfigError, match="scheme 'amqp'"):
+        open_source("amqp://127.0.0.1/topic")
     with pytest.raises(StoreError, match="URL"):
         open_source("redis://127.0.0.1:nonsense")
