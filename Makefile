@@ -13,7 +13,7 @@ help:
 	@echo "make test      install and run every test that needs no system package"
 	@echo "make test-all  the same and the tests that start servers or a browser"
 	@echo "make flink     install Apache Flink into $(FLINK), an environment of its own, for headwater stream --runtime flink"
-	@echo "make faults    kill the nearline stream, and writers of its store, 100 times at random moments (some minutes)"
+	@echo "make faults    kill the nearline stream, writers of its store and publishers of knowledge at random moments (some minutes)"
 	@echo "make check     ruff and pyright"
 	@echo "make clean     remove $(VENV), $(FLINK) and caches (data and releases in .headwater stay)"
 
@@ -46,6 +46,7 @@ test-all: $(STAMP) $(FLINK_STAMP)
 
 faults: $(STAMP)
 	HEADWATER_KILLS=100 $(BIN)/python -m pytest -n 0 tests/nearline/test_local.py tests/store/test_valuelog.py -k killed $(ARGS)
+	HEADWATER_PUBLISHES=100 HEADWATER_KILLS=20 $(BIN)/python -m pytest -n 0 tests/knowledge/test_center_faults.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
