@@ -31,6 +31,7 @@ ROOMS_BELOW = {
     "experiment": LEAVES | {"data", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
     "service": LEAVES
     | {"data", "home", "knowledge", "nearline", "network", "profile", "ranking", "release", "retrieval", "store"},
+    "simulation": LEAVES | {"data", "index", "metrics", "nearline", "ranking", "recipe", "retrieval", "store"},
     "search": LEAVES | {"data", "ranking", "retrieval"},
     "show": {"experiment", "metrics", "release", "service"},
     "demo": {"*"},
@@ -114,3 +115,21 @@ def test_the_public_names_are_the_documented_ones_and_all_resolve() -> None:
     for name in headwater.__all__:
         assert getattr(headwater, name) is not None
     assert set(dir(headwater)) >= set(headwater.__all__)
+
+
+SEES_THE_TRUTH = {"latents.py", "world.py", "fitted.py", "behaviour_kernels.py", "shoppers.py"}
+"""What makes a bazaar's users and lets them act."""
+
+
+def test_nothing_that_finds_or_ranks_can_see_what_a_bazaars_users_want() -> None:
+    hidden = {"headwater.simulation.latents", "headwater.simulation.behaviour_kernels"}
+    makers = hidden | {f"headwater.simulation.{name}" for name in ("world", "fitted", "shoppers")}
+    for path in modules():
+        names = imported(path)
+        if room_of(path) not in {"simulation", "cli", "reproduce"}:
+            assert not {name for name in names if name.startswith("headwater.simulation")}, path
+        if path.name not in SEES_THE_TRUTH:
+            assert not names & hidden, path
+    for name in ("catalogue", "scenarios", "ranking", "ranking_kernels"):
+        path = SOURCE / "simulation" / f"{name}.py"
+        assert not imported(path) & (makers | {"headwater.simulation.play"}), path
