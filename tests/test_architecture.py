@@ -130,6 +130,6 @@ def test_nothing_that_finds_or_ranks_can_see_what_a_bazaars_users_want() -> None
             assert not {name for name in names if name.startswith("headwater.simulation")}, path
         if path.name not in SEES_THE_TRUTH:
             assert not names & hidden, path
-    for name in ("catalogue", "scenarios", "ranking", "ranking_kernels"):
+    for name in ("catalogue", "scenarios", "ranking", "ranking_kernels", "homepage"):
         path = SOURCE / "simulation" / f"{name}.py"
         assert not imported(path) & (makers | {"headwater.simulation.play"}), path

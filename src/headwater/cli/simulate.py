@@ -14,7 +14,9 @@ from headwater.cli.options import HomeOption
 from headwater.home import DEFAULT_HOME
 
 if TYPE_CHECKING:
+    from headwater.simulation.abtest import Difference
     from headwater.simulation.config import BazaarConfig
+    from headwater.simulation.loop import ArmResult
     from headwater.simulation.summary import Funnel
     from headwater.simulation.world import World
 
@@ -55,6 +57,115 @@ def world(
             with console.status(f"day {day}"):
                 play.play_day(funnel)
         print_funnel(console, funnel)
+
+
+@simulate_app.command()
+def abtest(
+    control: Annotated[Path, typer.Argument(metavar="CONTROL.toml", help="An arm.")],
+    treatment: Annotated[Path, typer.Argument(metavar="TREATMENT.toml", help="Another arm of the same world.")],
+    rerandomisations: Annotated[
+        int, typer.Option(help="A/A splits of the control's log, of which 5% should find a difference.", min=1)
+    ] = 1_000,
+    salt: Annotated[int, typer.Option(help="Of the hash that assigns users to arms.", min=0)] = 0,
+    output: Annotated[Path | None, typer.Option("--json", help="Also write all figures to this file.")] = None,
+) -> None:
+    """Play two arms in closed loop for the same users, and test what differs.
+
+    Example: headwater simulate abtest recipes/bazaar/control.toml recipes/bazaar/treatment.toml
+    """
+    import json
+    import tempfile
+
+    from headwater.simulation.abtest import assign, paired, rerandomised, sample_ratio, sampling_error, split
+    from headwater.simulation.arms import load_arm, require_same_world
+    from headwater.simulation.loop import run_arm, warm_up
+
+    console = Console()
+    arms = [load_arm(path) for path in (control, treatment)]
+    require_same_world(*arms)
+    with console.status("") as status:
+        start = warm_up(arms[0].bazaar, arms[0].days.warm_up, status.update)
+        say_world(console, start.world)
+        results = []
+        for arm in arms:
+            with tempfile.TemporaryDirectory(prefix="headwater-bazaar-") as folder:
+                results.append(run_arm(start, arm, Path(folder), status.update))
+    for result in results:
+        print_arm(console, result)
+    counts = [result.measures.users for result in results]
+    keys = start.world.users.keys
+    is_treated = assign(keys, salt)
+    ratio = sample_ratio(is_treated)
+    tests = {
+        "every user in both arms (common random numbers)": paired(counts[0], counts[1]),
+        f"users split by a hash, {ratio.control:,} and {ratio.treatment:,}": split(counts[0], counts[1], is_treated),
+    }
+    for title, differences in tests.items():
+        print_differences(console, title, differences)
+    verdict = "a mismatch: do not read the split" if ratio.is_mismatch else "as even as a fair coin gives"
+    console.print(f"sample ratio: p {ratio.p:.3f}, {verdict}")
+    shares = rerandomised(counts[0], keys, rerandomisations)
+    error = sampling_error(rerandomisations)
+    console.print(
+        f"{rerandomisations:,} A/A splits of {arms[0].name}, share with p < .05 (5% ± {error:.1%} expected): "
+        + ", ".join(f"{metric} {share:.1%}" for metric, share in shares.items()),
+        highlight=False,
+    )
+    if output is not None:
+        document = {
+            "world": start.world.config.hash,
+            "arms": [_as_object(result) for result in results],
+            "tests": {title: [vars(one) for one in differences] for title, differences in tests.items()},
+            "sample_ratio": vars(ratio),
+            "a_a": {"times": rerandomisations, "shares": shares},
+        }
+        output.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def print_arm(console: Console, result: ArmResult) -> None:
+    """An arm's channels as in table 1 of the nearline paper, and what went wrong with any of them."""
+    table = Table(
+        "channel", "PVR", "Hirate", "CTR", "CTCVR", "retrieved", "purchases", title=result.arm.name, box=box.SIMPLE
+    )
+    for row in result.measures.channels():
+        table.add_row(
+            row.name,
+            f"{row.pvr:.2%}",
+            f"{row.hirate:.2%}",
+            f"{row.ctr:.4f}",
+            f"{row.ctcvr:.5f}",
+            f"{row.retrieved:.0f}",
+            f"{row.purchases:,}",
+        )
+    console.print(table)
+    for name, health in result.health.items():
+        if health.faults:
+            console.print(f"{name} failed {health.faults} of {health.asked} times. {health.cut_off}", highlight=False)
+
+
+def print_differences(console: Console, title: str, differences: list[Difference]) -> None:
+    """A row for each metric."""
+    table = Table("metric", "control", "treatment", "difference", "95% interval", "p", title=title, box=box.SIMPLE)
+    for one in differences:
+        table.add_row(
+            one.metric,
+            f"{one.control:.5f}",
+            f"{one.treatment:.5f}",
+            f"{one.relative:+.1%}",
+            f"{one.low:+.1%} to {one.high:+.1%}",
+            f"{one.p:.3f}",
+        )
+    console.print(table)
+
+
+def _as_object(result: ArmResult) -> dict[str, object]:
+    return {
+        "name": result.arm.name,
+        "channels": [vars(row) for row in result.measures.channels()],
+        "funnel": result.funnel.counts.tolist(),
+        "health": {name: vars(health) for name, health in result.health.items()},
+        "stream_records": result.records,
+    }
 
 
 def settings(path: Path | None) -> BazaarConfig:

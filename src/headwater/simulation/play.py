@@ -116,6 +116,12 @@ class Play:
         self.shoppers = Shoppers(world, least_gap=TICK)
         self.day = 0
 
+    def fork(self, rankers: Sequence[ScenarioRanker], homepage: Source | None, *, ranks_all: bool = True) -> Play:
+        """Another play that goes on from here with the same users, who then live apart from those of this one."""
+        other = Play(self._world, rankers, homepage, ranks_all=ranks_all)
+        other.shoppers, other.day = self.shoppers.copy(), self.day
+        return other
+
     def play_day(self, sink: Sink, after_tick: Callable[[int], None] | None = None) -> None:
         """Play the next day from midnight to midnight.
 

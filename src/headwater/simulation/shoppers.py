@@ -5,6 +5,7 @@ Here the hidden side is read. What the platform may know of a user comes out as 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,14 @@ class Shoppers:
                 60 * settings.intent_minutes, settings.intent_spread, settings.intent_on_purchase,
             ]
         )  # fmt: skip
+
+    def copy(self) -> Shoppers:
+        """Users who stand where these do, and go their own ways from here."""
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(other, name, value.copy())
+        return other
 
     # -- days
 

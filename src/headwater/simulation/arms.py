@@ -1,0 +1,110 @@
+"""One arm of an experiment as TOML: which channels feed the homepage, by what weights, and how fresh nearline is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from headwater.config import Settings, parse, read_toml
+from headwater.errors import ConfigError
+from headwater.nearline.policy import Policy
+from headwater.retrieval import CHANNELS, channel_class
+from headwater.retrieval.base import ChannelSettings
+from headwater.simulation.config import BazaarConfig
+
+
+class NearlineArm(Settings):
+    """How rank logs become candidates."""
+
+    policy: Policy = Policy()
+    """Of the operator."""
+    refresh: Literal["stream", "daily"] = "stream"
+    """`stream`: the real stream takes in what was ranked before the next minute begins; `daily`: candidates are
+    computed at midnight and stay for the day (the paper's table 2)."""
+
+
+class DaysConfig(Settings):
+    """What is played before and while something is measured."""
+
+    warm_up: int = Field(default=2, ge=2)
+    """Days with untrained rankers and no channels: what rankers and channels learn from, the same for every arm."""
+    settle: int = Field(default=1, ge=0)
+    """Days that the arm serves before it is measured: nearline begins with nothing."""
+    measured: int = Field(default=2, ge=1)
+    """Days that are measured. Hirate looks 24 hours ahead, and needs two."""
+
+
+class ArmConfig(Settings):
+    """One arm."""
+
+    name: str = Field(min_length=1, max_length=32)
+    """In tables and rank logs."""
+    bazaar: BazaarConfig = BazaarConfig()
+    """The world. The arms of an experiment have one."""
+    days: DaysConfig = DaysConfig()
+    """What is played."""
+    channels: tuple[SerializeAsAny[ChannelSettings], ...] = Field(min_length=1)
+    """Trained channels, as in a recipe."""
+    nearline: NearlineArm | None = None
+    """Without it no rank log is read."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Share of the homepage's candidates by channel, 1 for one that is not named. As in recipes, `nearline` is all
+    scenarios together, and `nearline/main_search` one of them."""
+    stall_seconds: float = Field(default=10.0, gt=0)
+    """How long a channel may take for the requests of one minute before it is cut off."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        names = [channel.name for channel in self.channels]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"channels: two are named {twice[0]!r}")
+        strangers = sorted(self.weights.keys() - {*names, *self.nearline_names})
+        if strangers:
+            raise ValueError(f"weights names {strangers[0]!r}; there are {', '.join([*names, *self.nearline_names])}")
+        days = self.days.warm_up + self.days.settle + self.days.measured
+        if days > self.bazaar.world.days:
+            raise ValueError(f"days ({days} in all) exceed bazaar.world.days ({self.bazaar.world.days})")
+        return self
+
+    @property
+    def nearline_names(self) -> list[str]:
+        """The nearline channels' names; none without nearline."""
+        if self.nearline is None:
+            return []
+        return [name for name in self.weights if name.startswith("nearline/")] or ["nearline"]
+
+
+def load_arm(path: Path) -> ArmConfig:
+    """Read an arm; raises `ConfigError`, which names the file, the key, and the nearest valid one."""
+    values = read_toml(path)
+    listed = values.get("channels", [])
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
+        raise ConfigError(f"{path}: channels must be tables: [[channels]], one at least; kinds: {', '.join(CHANNELS)}")
+    channels = [_channel(entry, f"{path}: channels[{at}]") for at, entry in enumerate(listed)]
+    return parse(ArmConfig, values | {"channels": channels}, str(path))
+
+
+def require_same_world(control: ArmConfig, treatment: ArmConfig) -> None:
+    """Raise `ConfigError` where two arms could not be compared: another world, or other days."""
+    if control.bazaar != treatment.bazaar:
+        raise ConfigError(
+            f"bazaar: {control.name!r} plays in world {control.bazaar.hash} and {treatment.name!r} in "
+            f"{treatment.bazaar.hash}; give both the same settings"
+        )
+    if control.days != treatment.days:
+        raise ConfigError(f"days: {control.name!r} and {treatment.name!r} play other days; give both the same")
+    if control.name == treatment.name:
+        raise ConfigError(f"name: both arms are named {control.name!r}")
+
+
+def _channel(entry: dict[str, Any], where: str) -> ChannelSettings:
+    if "kind" not in entry:
+        raise ConfigError(f"{where}: needs a `kind`: one of {', '.join(CHANNELS)}")
+    try:
+        config_class = channel_class(entry["kind"]).config_class
+    except ConfigError as error:
+        raise ConfigError(f"{where}.kind: {error}") from error
+    return parse(config_class, entry, where)
