@@ -24,16 +24,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# profile.py beside this file would hide the standard library's, which torch asks for.
-HERE = Path(__file__).resolve().parent
-sys.path = [path for path in sys.path if Path(path).resolve() != HERE]
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from headwater.data.vocabulary import key_of  # noqa: E402
-from headwater.knowledge.built import write_built  # noqa: E402
-from headwater.knowledge.center import Center  # noqa: E402
-from headwater.knowledge.http import HttpKnowledge  # noqa: E402
+from headwater.data.vocabulary import key_of
+from headwater.knowledge.built import write_built
+from headwater.knowledge.center import Center
+from headwater.knowledge.http import HttpKnowledge
 
 WIDTH, OF_PAIRS, CATEGORIES, OBSERVED, ROWS = 64, 192, 500, 5, 500
 
@@ -84,7 +80,6 @@ def measure_training(arguments: argparse.Namespace) -> None:
 
     say_machine()
     if arguments.generated:
-        sys.path.append(str(HERE))
         from ranking import generated_impressions
 
         impressions, attributes = generated_impressions(arguments.generated), ("shop", "category")
@@ -237,8 +232,7 @@ def serve(arguments: argparse.Namespace) -> None:
     from granian.constants import Interfaces
 
     os.environ["BENCHMARK_CENTER"] = str(arguments.folder.absolute())
-    os.environ["PYTHONPATH"] = str(HERE)
-    sys.path.append(str(HERE))
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent)  # workers import this file by its name
     Granian(
         "knowledge:create", factory=True, address="127.0.0.1", port=arguments.port, interface=Interfaces.ASGI
     ).serve()

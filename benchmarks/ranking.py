@@ -14,8 +14,6 @@ with category and shop, another user, history and list each time. For comparison
 candidates and histories laid out as in training.
 """
 
-# ruff: noqa: E402
-
 from __future__ import annotations
 
 import argparse
@@ -29,9 +27,6 @@ if "score" in sys.argv:
 import platform
 import time
 from pathlib import Path
-
-# profile.py beside this file would hide the standard library's, which torch asks for.
-sys.path = [path for path in sys.path if Path(path).resolve() != Path(__file__).resolve().parent]
 
 import numpy as np
 import pyarrow as pa

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from headwater.errors import ConfigError
-from headwater.nn.settings import Device, Precision
+from headwater.nn.settings import Device, Precision, TrainingConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -87,3 +87,17 @@ def numerics(device: torch.device, precision: Precision, *, is_deterministic: bo
         torch.set_float32_matmul_precision(before[0])
         torch.use_deterministic_algorithms(before[1])
         switches.fill_uninitialized_memory = is_filling
+
+
+@contextmanager
+def prepared(training: TrainingConfig) -> Iterator[Fabric]:
+    """Inside: threads and numerics as `training` asks, on its device, for the Fabric that is given.
+
+    Raises as `resolve_device` does.
+    """
+    device = resolve_device(training.device)
+    with (
+        threads_of(training.threads),
+        numerics(device, training.precision, is_deterministic=training.is_deterministic),
+    ):
+        yield open_fabric(training.device, training.precision)

@@ -23,7 +23,7 @@ from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError
 from headwater.nn.checkpoint import Identity
-from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
+from headwater.nn.devices import prepared, resolve_device
 from headwater.nn.negatives import distinct
 from headwater.nn.prefixes import PrefixBatch, PrefixBatches
 from headwater.nn.sequences import Histories, Windows, to_device
@@ -226,12 +226,7 @@ class ExhaustiveDIN:
             No user has two interactions; an attribute is asked that `data` does not have; see also `train`.
         """
         config, training = self.config, self.config.training
-        device = resolve_device(training.device)
-        with (
-            numerics(device, training.precision, is_deterministic=training.is_deterministic),
-            threads_of(training.threads),
-        ):
-            fabric = open_fabric(training.device, training.precision)
+        with prepared(training) as fabric:
             device = fabric.device
             self._features = RankingFeatures.of(_catalogue(data), config.network)
             torch.manual_seed(training.seed)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from headwater.data.impressions import Impressions
 from headwater.nn.checkpoint import Identity
-from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
+from headwater.nn.devices import prepared
 from headwater.nn.training import TrainingReport, config_identity, train
 from headwater.ranking.batches import DayBatches, InputColumns, RankingBatch, day_checksums
 from headwater.ranking.config import NetworkConfig
@@ -110,12 +110,7 @@ def train_days(
     """
     learning = learning or Learning()
     training = config.training
-    device = resolve_device(training.device)
-    with (
-        numerics(device, training.precision, is_deterministic=training.is_deterministic),
-        threads_of(training.threads),
-    ):
-        fabric = open_fabric(training.device, training.precision)
+    with prepared(training) as fabric:
         torch.manual_seed(training.seed)
         net = network(features)
         for task, tower in net.tasks.items():

@@ -19,7 +19,7 @@ from headwater.errors import ConfigError
 from headwater.index.vector import VectorIndex
 from headwater.nn.batches import Batches
 from headwater.nn.checkpoint import Identity
-from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
+from headwater.nn.devices import prepared, resolve_device
 from headwater.nn.inputs import Catalogue, EventInputs, InputConfig
 from headwater.nn.objective import ItemVectors, Objective, ObjectiveConfig
 from headwater.nn.sequences import Histories
@@ -164,12 +164,7 @@ class LearnedChannel(ABC, Generic[C]):
             No user has two interactions; an input is asked that `data` does not have; see also `train`.
         """
         training = self.config.training
-        device = resolve_device(training.device)
-        with (
-            threads_of(training.threads),
-            numerics(device, training.precision, is_deterministic=training.is_deterministic),
-        ):
-            fabric = open_fabric(training.device, training.precision)
+        with prepared(training) as fabric:
             device = fabric.device
             catalogue = Catalogue.of(data, self.config.inputs)
             torch.manual_seed(training.seed)

@@ -19,7 +19,7 @@ from headwater.data.splits import HeldOut
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError, LineageError
 from headwater.nn.checkpoint import Identity
-from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
+from headwater.nn.devices import prepared, resolve_device
 from headwater.nn.inputs import Catalogue
 from headwater.nn.sequences import Histories
 from headwater.nn.training import TrainingReport, config_identity, train
@@ -157,12 +157,7 @@ class Divide:
         self._intent = Intent.fit(
             data, clusters, config, stops_early=validate is not None, checkpoint=below_it["intent"], resume=resume
         )
-        device = resolve_device(training.device)
-        with (
-            threads_of(training.threads),
-            numerics(device, training.precision, is_deterministic=training.is_deterministic),
-        ):
-            fabric = open_fabric(training.device, training.precision)
+        with prepared(training) as fabric:
             device = fabric.device
             catalogue = Catalogue.of(data, config.inputs)
             torch.manual_seed(training.seed)

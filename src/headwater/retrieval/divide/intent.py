@@ -17,7 +17,7 @@ from headwater.errors import ConfigError
 from headwater.metrics.calibration import reliability
 from headwater.nn.batches import NextItemBatches, SequenceBatch
 from headwater.nn.checkpoint import Identity
-from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
+from headwater.nn.devices import prepared
 from headwater.nn.encoder import Encoder
 from headwater.nn.inputs import Catalogue, EventInputs
 from headwater.nn.sequences import Histories, Windows, last_outputs
@@ -99,12 +99,7 @@ class Intent:
         """
         # One seed for a channel, whichever of its networks draws.
         training = config.intent.training.model_copy(update={"seed": config.training.seed})
-        device = resolve_device(training.device)
-        with (
-            threads_of(training.threads),
-            numerics(device, training.precision, is_deterministic=training.is_deterministic),
-        ):
-            fabric = open_fabric(training.device, training.precision)
+        with prepared(training) as fabric:
             if fabric.world_size > 1:
                 raise ConfigError("Divide trains in one process: leave torchrun out")
             device = fabric.device

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from headwater.data.dataset import Dataset
 from headwater.errors import ConfigError
 from headwater.nn.checkpoint import Identity
-from headwater.nn.devices import numerics, open_fabric, resolve_device, threads_of
+from headwater.nn.devices import prepared
 from headwater.nn.negatives import Popularity
 from headwater.nn.sequences import Histories
 from headwater.nn.training import TrainingReport, config_identity, train
@@ -64,12 +64,7 @@ def train_model(
     training = config.training
     if config.session_gap is not None and data.time_unit != "seconds":
         raise ConfigError(f"{data.name} has positions, not times: leave session_gap out")
-    device = resolve_device(training.device)
-    with (
-        numerics(device, training.precision, is_deterministic=training.is_deterministic),
-        threads_of(training.threads),
-    ):
-        fabric = open_fabric(training.device, training.precision)
+    with prepared(training) as fabric:
         device = fabric.device
         features = PathFeatures.of(data, config.inputs, config.user_attributes, config.bins)
         folds = user_folds(len(data.users), config.folds, training.seed)
