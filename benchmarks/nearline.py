@@ -28,7 +28,7 @@ from headwater.nearline import ArrowRankLog, DirectorySource, Policy, RankedItem
 from headwater.nearline.arrow import SCHEMA, decode_batch, to_records
 from headwater.nearline.candidates import combine, decode, decode_all
 from headwater.nearline.columns import decode_lines
-from headwater.nearline.ranklog import encode_line
+from headwater.nearline.records import encode_line
 from headwater.nearline.scenarios import seen_scenarios
 from headwater.nearline.state import UserState, encode
 from headwater.nearline.stored import CANDIDATES, STATES, candidates_key, is_content, writes

@@ -21,7 +21,7 @@ from headwater.nearline.candidates import decode
 from headwater.nearline.flink.cluster import Installation, LocalCluster
 from headwater.nearline.flink.control import Job
 from headwater.nearline.flink.settings import JobSettings
-from headwater.nearline.ranklog import encode_line
+from headwater.nearline.records import encode_line
 from headwater.nearline.stored import CANDIDATES, candidates_key
 from headwater.store import LmdbStore, Store
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headwater.nearline.policy import Policy
-from headwater.nearline.ranklog import Record, UserEvent, Visit
+from headwater.nearline.records import Record, UserEvent, Visit
 from headwater.nearline.state import NO_CATEGORY, QueuedVisit, pack_content
 
 

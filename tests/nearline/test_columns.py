@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from headwater.errors import SchemaError, StoreError
 from headwater.nearline.arrow import SCHEMA, ArrowRankLog, decode_batch, to_batch, to_records
 from headwater.nearline.columns import NO_SCENARIO, VISIT, Decoded, RecordColumns, decode_lines, partition_of
-from headwater.nearline.ranklog import (
+from headwater.nearline.ranklog import RankLog
+from headwater.nearline.records import (
     MAX_AHEAD,
     MAX_ITEMS,
     RankedItem,
-    RankLog,
     Record,
     UserEvent,
     Visit,

@@ -10,7 +10,7 @@ from headwater.errors import SchemaError
 from headwater.nearline import RankedItem, UserEvent, Visit
 from headwater.nearline.arrow import SCHEMA, to_batch
 from headwater.nearline.files import Bad, Checked, convert, records, validate
-from headwater.nearline.ranklog import MAX_LINE, Record, encode_line
+from headwater.nearline.records import MAX_LINE, Record, encode_line
 
 RECORDS: list[Record] = [
     Visit(

@@ -34,7 +34,7 @@ from headwater.nearline import (
 from headwater.nearline.arrow import SCHEMA, ArrowRankLog, to_batch
 from headwater.nearline.candidates import combine, decode
 from headwater.nearline.deadletter import KEPT_BYTES
-from headwater.nearline.ranklog import MAX_LINE, Record, encode_line
+from headwater.nearline.records import MAX_LINE, Record, encode_line
 from headwater.nearline.scenarios import SCENARIOS
 from headwater.nearline.stored import CANDIDATES, POSITIONS, STATES, VISITS, candidates_key, is_content, visit_key
 from headwater.store import LmdbStore, Put, RedisStore, key_bytes

@@ -17,7 +17,7 @@ from headwater.nearline.candidates import NearlineCandidates, combine
 from headwater.nearline.candidates import decode as decode_candidates
 from headwater.nearline.columns import RecordColumns
 from headwater.nearline.policy import Policy
-from headwater.nearline.ranklog import RankedItem, Record, UserEvent, Visit
+from headwater.nearline.records import RankedItem, Record, UserEvent, Visit
 from headwater.nearline.state import NO_CATEGORY, QueuedVisit, UserState, decode, encode, pack_content
 
 DAY = 86_400

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import SchemaError, StoreError
-from headwater.nearline.ranklog import (
+from headwater.nearline.ranklog import RankLog
+from headwater.nearline.records import (
     MAX_AHEAD,
     MAX_ITEMS,
     MAX_LINE,
     RankedItem,
-    RankLog,
     Record,
     UserEvent,
     Visit,

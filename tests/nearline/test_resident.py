@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headwater.nearline import Policy, RankedItem, UserEvent, Visit, operator, places
 from headwater.nearline.arena import Arena
 from headwater.nearline.columns import RecordColumns
-from headwater.nearline.ranklog import Record
+from headwater.nearline.records import Record
 from headwater.nearline.resident import Residents
 from headwater.nearline.state import UserState, encode
 from headwater.nearline.stored import STATES, VISITS, writes

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.nearline.ranklog import MAX_LINE
+from headwater.nearline.records import MAX_LINE
 from headwater.nearline.sources import DirectorySource
 
 

@@ -15,7 +15,7 @@ from source_contract import SharingContract, SourceContract, drain
 from headwater.data import Queries, Vocabulary
 from headwater.errors import SchemaError, StoreAway
 from headwater.nearline import NearlineChannel, Policy, Stream
-from headwater.nearline.ranklog import MAX_LINE, RankedItem, UserEvent, Visit, decode_line
+from headwater.nearline.records import MAX_LINE, RankedItem, UserEvent, Visit, decode_line
 from headwater.nearline.sources import Batch, RedisGroupSource, RedisRankLog, RedisSource, Source
 from headwater.nearline.sources.redis import STREAM
 from headwater.store import RedisStore

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headwater.nearline import Policy, RankedItem, UserEvent, Visit, operator
 from headwater.nearline.columns import RecordColumns
-from headwater.nearline.ranklog import Record
+from headwater.nearline.records import Record
 from headwater.nearline.state import UserState, encode
 from headwater.nearline.stored import (
     CANDIDATES,

@@ -10,7 +10,7 @@ from headwater.data.impression_log import LogColumns, read_impressions
 from headwater.data.schema import Behaviour
 from headwater.nearline import DirectorySource
 from headwater.nearline.arrow import to_records
-from headwater.nearline.ranklog import UserEvent, Visit
+from headwater.nearline.records import UserEvent, Visit
 from headwater.simulation.config import SCENARIOS, START
 from headwater.simulation.emit import FolderSink, RankLogSink
 from headwater.simulation.play import Page, Play

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from headwater.nearline.deadletter import DeadLetter, dead_letters
     from headwater.nearline.local import Status, Stream, forget
     from headwater.nearline.policy import Policy, PolicyFile
-    from headwater.nearline.ranklog import RankedItem, RankLog, UserEvent, Visit
+    from headwater.nearline.ranklog import RankLog
+    from headwater.nearline.records import RankedItem, UserEvent, Visit
     from headwater.nearline.sources import (
         DirectorySource,
         KafkaRankLog,
@@ -54,7 +55,8 @@ _MODULES = {
     "deadletter": ("DeadLetter", "dead_letters"),
     "local": ("Status", "Stream", "forget"),
     "policy": ("Policy", "PolicyFile"),
-    "ranklog": ("RankLog", "RankedItem", "UserEvent", "Visit"),
+    "ranklog": ("RankLog",),
+    "records": ("RankedItem", "UserEvent", "Visit"),
     "sources": (
         "DirectorySource",
         "KafkaRankLog",

@@ -21,7 +21,7 @@ import pyarrow as pa
 from headwater.data.schema import BEHAVIOURS, LATEST_TIME
 from headwater.errors import SchemaError, StoreError
 from headwater.nearline.columns import NO_SCENARIO, VISIT, Decoded, RecordColumns
-from headwater.nearline.ranklog import (
+from headwater.nearline.records import (
     MAX_AHEAD,
     MAX_ITEMS,
     RankedItem,

@@ -22,7 +22,7 @@ from headwater.nearline.candidates import NearlineCandidates, decode
 from headwater.nearline.columns import Decoded, RecordColumns, decode_lines
 from headwater.nearline.deadletter import DeadLetter
 from headwater.nearline.policy import Policy
-from headwater.nearline.ranklog import MAX_LINE
+from headwater.nearline.records import MAX_LINE
 from headwater.nearline.sources.base import Batch, Position, Source
 from headwater.nearline.state import NEVER, UserState
 from headwater.nearline.stored import CANDIDATES, FORGOTTEN, MARKS, POSITIONS, STATES, Reader, candidates_key, writes

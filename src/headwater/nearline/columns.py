@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from headwater.data.schema import Behaviour
 from headwater.errors import SchemaError
-from headwater.nearline.ranklog import MAX_ITEMS, Key, Name, Record, RequestId, Timestamp, UserEvent, Visit, parse_line
+from headwater.nearline.records import MAX_ITEMS, Key, Name, Record, RequestId, Timestamp, UserEvent, Visit, parse_line
 from headwater.nearline.state import NO_CATEGORY
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from headwater.errors import SchemaError
-from headwater.nearline.ranklog import MAX_LINE, Record, Visit, decode_line, encode_line
+from headwater.nearline.records import MAX_LINE, Record, Visit, decode_line, encode_line
 from headwater.nearline.sources.base import Block, Line
 
 if TYPE_CHECKING:

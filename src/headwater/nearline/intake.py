@@ -10,7 +10,7 @@ from headwater.errors import SchemaError
 from headwater.nearline.columns import VISIT, Decoded, RecordColumns, decode_lines, partition_of
 from headwater.nearline.deadletter import DeadLetter
 from headwater.nearline.policy import Policy
-from headwater.nearline.ranklog import MAX_LINE
+from headwater.nearline.records import MAX_LINE
 from headwater.nearline.sources.base import Batch, Block, Line
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from headwater.nearline.candidates import FIFO, RANDOM, SCORE, NearlineCandidate
 from headwater.nearline.candidates import encode as encode_candidates
 from headwater.nearline.columns import VISIT, RecordColumns
 from headwater.nearline.policy import Policy
-from headwater.nearline.ranklog import Record
+from headwater.nearline.records import Record
 from headwater.nearline.state import NEVER, NO_CATEGORY, QueuedVisit, UserState, decode, encode, pack_contents
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from headwater.config import Settings, parse, read_toml
 from headwater.errors import ConfigError
-from headwater.nearline.ranklog import MAX_ITEMS
+from headwater.nearline.records import MAX_ITEMS
 
 logger = logging.getLogger(__name__)
 

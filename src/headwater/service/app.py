@@ -25,7 +25,7 @@ from headwater.data.schema import BEHAVIOURS, Behaviour
 from headwater.data.vocabulary import UNKNOWN, key_of
 from headwater.errors import ConfigError, SchemaError, StoreError, UnknownItem, VersionGone
 from headwater.home import Home
-from headwater.nearline.ranklog import MAX_AHEAD, UserEvent
+from headwater.nearline.records import MAX_AHEAD, UserEvent
 from headwater.network import TOKEN_VARIABLE, is_bearer, is_loopback, require_guard
 from headwater.service import knowledge
 from headwater.service.live import Live

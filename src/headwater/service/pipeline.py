@@ -18,7 +18,8 @@ from headwater.data.schema import Behaviour
 from headwater.data.vocabulary import UNKNOWN, key_of
 from headwater.errors import SchemaError, UnknownItem
 from headwater.nearline.channel import NearlineChannel
-from headwater.nearline.ranklog import RankedItem, RankLog, Visit
+from headwater.nearline.ranklog import RankLog
+from headwater.nearline.records import RankedItem, Visit
 from headwater.profile.history import Profile
 from headwater.release import Release
 from headwater.retrieval.base import Candidates, Channel, Mask

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from headwater.config import Settings, parse, read_toml
-from headwater.nearline.ranklog import MAX_ITEMS
+from headwater.nearline.records import MAX_ITEMS
 
 START = 1_700_006_400
 """Midnight UTC at which day 0 begins, Unix seconds."""

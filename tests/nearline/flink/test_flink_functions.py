@@ -14,7 +14,7 @@ from headwater.nearline.columns import RecordColumns
 from headwater.nearline.flink.reading import notes
 from headwater.nearline.flink.updates import EPOCH_BYTES, Updates
 from headwater.nearline.flink.wire import by_user, unpack
-from headwater.nearline.ranklog import Record, encode_line
+from headwater.nearline.records import Record, encode_line
 from headwater.nearline.stored import CANDIDATES, STATES
 from headwater.store import LmdbStore, Put, Store
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import xxhash
 
 from headwater.errors import ConfigError
-from headwater.nearline.ranklog import MAX_LINE
+from headwater.nearline.records import MAX_LINE
 from headwater.nearline.sources.base import Batch, Line, Position
 
 if TYPE_CHECKING:

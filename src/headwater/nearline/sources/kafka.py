@@ -9,10 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from headwater.errors import ConfigError, StoreAway, StoreError
-from headwater.nearline.ranklog import MAX_LINE, Record, decode_line, encode_line
+from headwater.nearline.records import MAX_LINE, Record, stamped_lines
 from headwater.nearline.sources.base import Batch, Line, Position
 from headwater.store.base import key_bytes
 
@@ -220,11 +218,7 @@ class KafkaRankLog:
 
     def append_many(self, records: Sequence[Record]) -> None:
         """Write several records and wait for all. Raises as `append` does; some may have been written then."""
-        now = round(self._clock(), 3)
-        stamped = [msgspec.structs.replace(record, appended=now) for record in records]
-        lines = [encode_line(record, columnar=self._columnar) for record in stamped]
-        for line in lines:
-            decode_line(line, appended=now)  # what cannot be read back is refused here, where the caller can be told
+        lines = stamped_lines(records, now=self._clock(), columnar=self._columnar)
         failures: list[str] = []
         waiting = len(lines)
 

@@ -6,10 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from headwater.errors import StoreError
-from headwater.nearline.ranklog import MAX_LINE, Record, decode_line, encode_line
+from headwater.nearline.records import MAX_LINE, Record, stamped_lines
 from headwater.nearline.sources.base import Batch, Line, Position
 from headwater.store.connection import Connection
 
@@ -250,11 +248,7 @@ class RedisRankLog:
 
     def append_many(self, records: Sequence[Record]) -> None:
         """Write several records in one round trip, all of them or none. Raises as `append` does."""
-        now = round(self._clock(), 3)
-        stamped = [msgspec.structs.replace(record, appended=now) for record in records]
-        lines = [encode_line(record, columnar=self._columnar) for record in stamped]
-        for line in lines:
-            decode_line(line, appended=now)  # what cannot be read back is refused here, where the caller can be told
+        lines = stamped_lines(records, now=self._clock(), columnar=self._columnar)
         self._server.pipeline([(*self._command, line) for line in lines], atomic=True)
 
     def close(self) -> None:
