@@ -35,17 +35,18 @@ LIMIT = 500.0
 
 def flink(folder: Path, traffic: Traffic, given: argparse.Namespace, say: Callable[[str, str], None]) -> None:
     """The report."""
-    for form in filter(None, given.forms.split(",")):
+    forms = [form for form in given.forms.split(",") if form]
+    for form in forms:
         _write(folder / form, traffic, given.visits, form)
-    for form in filter(None, given.forms.split(",")):
-        local = _local(folder / form, folder / f"local-{form}", given)
-        say(f"local: {form} -> LMDB, {given.visits:,} visits, {given.users:,} users", f"{local:,.0f}/s")
+    local = {form: _local(folder / form, folder / f"local-{form}", given) for form in forms}
+    for form in forms:
+        say(f"local: {form} -> LMDB, {given.visits:,} visits, {given.users:,} users", f"{local[form]:,.0f}/s")
     installation = Installation(ENVIRONMENT)
     cluster_folder = folder / "cluster"
     cluster_folder.mkdir()
     with LocalCluster(installation, cluster_folder, task_manager_mib=given.task_manager) as cluster:
-        for form in filter(None, given.forms.split(",")):
-            _on_flink(folder, form, cluster, installation, traffic, given, say)
+        for form in forms:
+            _on_flink(folder, form, local[form], cluster, installation, traffic, given, say)
 
 
 def _write(folder: Path, traffic: Traffic, visits: int, form: str) -> None:
@@ -80,6 +81,7 @@ def _local(log: Path, place: Path, given: argparse.Namespace) -> float:
 def _on_flink(
     folder: Path,
     form: str,
+    local: float,
     cluster: LocalCluster,
     installation: Installation,
     traffic: Traffic,
@@ -99,7 +101,7 @@ def _on_flink(
     start, before = time.perf_counter(), job.status().records
     _wait(lambda: job.status().records >= given.visits, job)
     rate = (given.visits - before) / (time.perf_counter() - start)
-    say(f"Flink, one TaskManager: {form} -> LMDB", f"{rate:,.0f}/s")
+    say(f"Flink, one TaskManager: {form} -> LMDB", f"{rate:,.0f}/s; local / Flink {local / rate:.1f}")
     done = job.checkpoints()["counts"]["completed"]
     _wait(lambda: job.checkpoints()["counts"]["completed"] > done + 1, job)
     newest = job.checkpoints()["latest"]["completed"]

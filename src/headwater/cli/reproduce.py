@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -12,10 +12,13 @@ from headwater.cli.options import HomeOption
 from headwater.home import DEFAULT_HOME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from headwater.reproduce.jobs import Documents, Measure, W
     from headwater.reproduce.sheet import Sheet
+
+F = TypeVar("F")
+"""What was found on one data set."""
 
 reproduce_app = typer.Typer(help="Make a paper's tables and figures again, ours beside theirs.", no_args_is_help=True)
 
@@ -93,6 +96,26 @@ def _print_tables(console: Console, tables: list[Sheet], folder: Path) -> None:
         console.print(f"the same as Markdown: {folder / 'tables.md'}", soft_wrap=True, markup=False, highlight=False)
 
 
+def _report(
+    console: Console,
+    found: Sequence[F],
+    sheets: Callable[[F], list[Sheet]],
+    words: Callable[[F], Sheet],
+    write_report: Callable[[Sequence[F], Path, Callable[[str], None]], Path],
+    folder: Path,
+) -> None:
+    """Show the tables of each data set and what they say, and write the page."""
+    from headwater.reproduce.show import print_sheet, print_words
+
+    for one in found:
+        for sheet in sheets(one):
+            print_sheet(console, sheet)
+        print_words(console, words(one))
+    if found:
+        page = write_report(found, folder, lambda text: console.print(text, markup=False))
+        console.print(f"the same with pictures: {page}", soft_wrap=True, markup=False, highlight=False)
+
+
 @reproduce_app.command("paths")
 def paths(
     home: HomeOption = DEFAULT_HOME,
@@ -118,7 +141,7 @@ def paths(
     from headwater.reproduce.paths.pages import write_report
     from headwater.reproduce.paths.plan import load_plan
     from headwater.reproduce.paths.tables import conclusions, sheets
-    from headwater.reproduce.show import print_jobs, print_sheet, print_words
+    from headwater.reproduce.show import print_jobs
 
     console = Console()
     name, documents = _documents("paths", home, results, is_fast=fast)
@@ -129,13 +152,7 @@ def paths(
         return
     has_failed = is_run and _run(console, chosen, documents, measure, home=home, packed=packed, is_only=bool(only))
     found = read_found(jobs, documents, lambda text: console.print(text, soft_wrap=True, markup=False))
-    for one in found:
-        for sheet in sheets(one):
-            print_sheet(console, sheet)
-        print_words(console, conclusions(one))
-    if found:
-        page = write_report(found, report or home / "reports" / name, lambda text: console.print(text, markup=False))
-        console.print(f"the same with pictures: {page}", soft_wrap=True, markup=False, highlight=False)
+    _report(console, found, sheets, conclusions, write_report, report or home / "reports" / name)
     if has_failed:
         raise typer.Exit(1)
 
@@ -172,7 +189,7 @@ def divide(
     from headwater.reproduce.divide.tables import sheets
     from headwater.reproduce.divide.verdicts import verdicts
     from headwater.reproduce.jobs import chosen_jobs
-    from headwater.reproduce.show import print_jobs, print_sheet, print_words
+    from headwater.reproduce.show import print_jobs
 
     console = Console()
     name, documents = _documents("divide", home, results, is_fast=fast)
@@ -185,13 +202,7 @@ def divide(
     measured = partial(measure, clusters=clusters or beside, alphas=(0.0, 1.0, 1e6) if fast else ALPHAS)
     has_failed = is_run and _run(console, chosen, documents, measured, home=home, packed=packed, is_only=bool(only))
     found = read_found(jobs, documents, lambda text: console.print(text, soft_wrap=True, markup=False))
-    for one in found:
-        for sheet in sheets(one):
-            print_sheet(console, sheet)
-        print_words(console, verdicts(one))
-    if found:
-        page = write_report(found, report or home / "reports" / name, lambda text: console.print(text, markup=False))
-        console.print(f"the same with pictures: {page}", soft_wrap=True, markup=False, highlight=False)
+    _report(console, found, sheets, verdicts, write_report, report or home / "reports" / name)
     if has_failed:
         raise typer.Exit(1)
 

@@ -80,9 +80,6 @@ class ExhaustiveDINConfig(ChannelSettings):
     negatives: int = Field(default=1024, ge=1)
     """Items that all positives of a step are compared with, distinct ones; as many as there are items takes all."""
 
-    negative_power: float = Field(default=0.0, ge=0)
-    """Negatives are drawn in proportion to interactions to this power; 0 is uniform."""
-
     positions: int | None = Field(default=20, ge=1)
     """Training examples of each user and epoch, as of the towers; None takes every position."""
 
@@ -106,38 +103,31 @@ class ExhaustiveDINConfig(ChannelSettings):
 class _Task(nn.Module):
     """The network with its loss: softmax cross-entropy of the positive among itself and the step's negatives."""
 
-    def __init__(self, network: DINNetwork, config: ExhaustiveDINConfig, weights: Tensor) -> None:
+    def __init__(self, network: DINNetwork, n_items: int, negatives: int) -> None:
         super().__init__()
         self.network = network
-        self._n, self._weights = config.negatives, weights
+        self._n_items, self._negatives = n_items, negatives
 
     def forward(self, batch: PrefixBatch) -> Tensor:
         """Mean loss of the whole batch's positives; this process's part of it, times the processes."""
-        windows, targets = batch.windows, batch.targets
-        negatives = distinct(self._weights, self._n, batch.generator)
-        is_seen = torch.zeros(len(targets), len(self._weights), dtype=torch.bool, device=targets.device)
+        windows, targets, users = batch.windows, batch.targets, batch.users + 1
+        chances = torch.ones(self._n_items, device=targets.device)
+        negatives = distinct(chances, self._negatives, batch.generator)
+        is_seen = torch.zeros(len(targets), self._n_items, dtype=torch.bool, device=targets.device)
         is_seen.scatter_(1, torch.where(windows.is_event, windows.items, targets[:, None]), value=True)
         is_seen.scatter_(1, targets[:, None], value=True)
-        users = batch.users + 1
-        of_target = _scored(self.network, windows, targets[:, None], users)
+        inputs = RankingInputs(
+            users=users,
+            items=targets + 1,
+            history=torch.where(windows.is_event, windows.items + 1, NOBODY),
+            searched=None,
+            context=torch.zeros(len(targets), 0, dtype=torch.long, device=targets.device),
+        )
+        of_target = self.network(inputs)[TASK].float()
         of_others = grid(self.network, windows, negatives, users).float().masked_fill(is_seen[:, negatives], -torch.inf)
-        logits = torch.cat([of_target.float(), of_others], 1)
+        logits = torch.cat([of_target[:, None], of_others], 1)
         loss = functional.cross_entropy(logits, torch.zeros_like(targets), reduction="sum")
         return loss * (batch.n_processes / batch.n_positives)
-
-
-def _scored(network: DINNetwork, windows: Windows, candidates: Tensor, users: Tensor) -> Tensor:
-    """(b, m) logits of m candidates of each row, item codes (b, m); (b,) rows of users."""
-    b, m = candidates.shape
-    history = torch.where(windows.is_event, windows.items + 1, NOBODY)
-    inputs = RankingInputs(
-        users=users.repeat_interleave(m),
-        items=(candidates + 1).reshape(-1),
-        history=history.repeat_interleave(m, 0),
-        searched=None,
-        context=torch.zeros(b * m, 0, dtype=torch.long, device=history.device),
-    )
-    return network(inputs)[TASK].view(b, m)
 
 
 def grid(network: DINNetwork, windows: Windows, candidates: Tensor, users: Tensor) -> Tensor:
@@ -231,7 +221,6 @@ class ExhaustiveDIN:
             self._features = RankingFeatures.of(_catalogue(data), config.network)
             torch.manual_seed(training.seed)
             self._network = DINNetwork(config.network, self._features).to(device)
-            weights = np.maximum(data.item_counts, 1).astype(np.float64) ** config.negative_power
             batches = PrefixBatches(
                 Histories.from_dataset(data, device),
                 config.length,
@@ -241,7 +230,7 @@ class ExhaustiveDIN:
             )
             self.report = train(
                 fabric,
-                _Task(self._network, config, torch.from_numpy(weights).to(device)),
+                _Task(self._network, len(data.items), config.negatives),
                 batches,
                 training,
                 Identity(f"{self.kind}:{config_identity(config)}", self._features.vocabulary, data.checksum()),

@@ -1,5 +1,6 @@
 """The job on a real Flink, of this machine: what it survives, and that its store is that of the local runtime."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,22 @@ import pytest
 from test_flink_functions import everything, made_records, write_log
 
 from headwater.errors import ClusterError
-from headwater.nearline import DirectorySource, Policy, RedisRankLog, RedisSource, Source, Stream
+from headwater.nearline import (
+    DirectorySource,
+    KafkaRankLog,
+    KafkaSource,
+    Policy,
+    RedisRankLog,
+    RedisSource,
+    Source,
+    Stream,
+)
 from headwater.nearline.flink.cluster import Installation, LocalCluster
 from headwater.nearline.flink.control import Job
 from headwater.nearline.flink.reading import notes
 from headwater.nearline.flink.settings import JobSettings
 from headwater.store import LmdbStore, open_store
+from kafka_server import KafkaServer
 from redis_server import BUNDLED, RedisServer
 
 pytestmark = pytest.mark.servers
@@ -133,6 +144,42 @@ def test_a_job_on_redis_stops_with_a_savepoint_and_goes_on_rescaled_and_with_ano
         wait_until(lambda: everything(store) == expected, job)
         job.stop()
         source.close()
+        store.close()
+
+
+def test_a_job_reads_kafka_and_goes_on_where_its_checkpoints_are_lost(
+    tmp_path: Path, installation: Installation, cluster: LocalCluster
+) -> None:
+    made = made_records(600, 4)
+    with KafkaServer() as server:
+        log = KafkaRankLog(server.servers, "shop")
+        log.append_many(made[:300])
+        store = open_store(tmp_path / "store")
+        given = JobSettings(
+            log=f"kafka://{server.servers}/shop",
+            store=str(tmp_path / "store"),
+            checkpoints=str(tmp_path / "checkpoints"),
+            name="from-kafka",
+            readers=2,
+        )
+        job = Job(cluster.url, given, store)
+        job.submit(installation)
+        job.wait_until_running()
+        wait_until(lambda: job.status().records == 300, job)
+        wait_until(lambda: job.checkpoints()["counts"]["completed"] >= 1, job)
+        shutil.rmtree(tmp_path / "checkpoints")
+        (tmp_path / "checkpoints").touch()  # in the way of a new folder, for whoever may write anywhere
+        wait_until(lambda: "failed" in job.trouble(), job)
+        log.append_many(made[300:])
+        wait_until(lambda: job.status().records == 600, job)
+        assert not job.has_ended()
+        (tmp_path / "checkpoints").unlink()
+        source = KafkaSource(server.servers, "shop")
+        expected = by_the_local_runtime(source, tmp_path / "local", Policy())
+        wait_until(lambda: everything(store) == expected, job)
+        job.stop()
+        source.close()
+        log.close()
         store.close()
 
 

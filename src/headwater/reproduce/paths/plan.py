@@ -12,7 +12,7 @@ from headwater.retrieval.paths.config import PathsConfig
 OURS = "paths"
 """The channel that is the paper's."""
 
-HEADLINE = (OURS, "bst")
+HEADLINE = (OURS, "bst", "bst-unseen")
 """Channels that are run under several seeds: the paper's, and what its Table 4 compares it with."""
 
 VECTOR = "paths-vector"
