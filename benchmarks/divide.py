@@ -3,10 +3,12 @@
     python benchmarks/divide.py --size 0.002 --device cpu --length 20 --dimension 32      # seconds, measures little
     python benchmarks/divide.py                                                            # KuaiRand's size, a GPU
 
-Every method sees the same windows and the same positives: those of a Divide step, a pass for each cluster drawn of a
-user. SASRec is the channel's own network and loss, whose negatives are of the whole catalogue; no draw of any method is
-an item that the window holds. Methods take turns, and the figures are medians over rounds: of wall time on a GPU, of
-processor time on a CPU, which others may share. The intent model trains before and apart, and is measured beside them.
+Every method sees the same windows and the same positives as the SASRec above it: those of a Divide step, a pass for
+each cluster drawn of a user, or, for late prompts, one pass with all targets. SASRec is the channel's own network and
+loss, whose negatives are of the whole catalogue; no draw of any method is an item that the window holds. Late prompts
+learn the intent as well, in the same pass; the other methods' intent model trains apart, and is measured beside them.
+Methods take turns, and the figures are medians over rounds: of wall time on a GPU, of processor time on a CPU, which
+others may share.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from headwater.nn.sequences import Histories
 from headwater.retrieval.divide.batches import DivideBatches
 from headwater.retrieval.divide.channel import WithinClusters
 from headwater.retrieval.divide.clusters import Clusters
-from headwater.retrieval.divide.config import DivideConfig
+from headwater.retrieval.divide.config import DivideConfig, IntentConfig
 from headwater.retrieval.divide.intent import IntentNetwork
 from headwater.retrieval.divide.network import DivideNetwork
 from headwater.retrieval.divide.objective import WithinObjective
@@ -45,6 +47,7 @@ USERS, ITEMS, INTERACTIONS, K = 25_828, 108_025, 20_141_835, 15
 """Of KuaiRand in Table 1 of the paper."""
 
 METHODS = {"naive": "none", "Hadamard": "hadamard", "prefix": "prefix", "MMoE": "experts"}
+BASE, WHOLE_BASE, LATE = "SASRec", "SASRec, all targets", "late prompts"
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,15 @@ Step = Callable[[int], tuple[int, int]]
 def stepper(method: str, logs: Logs, config: DivideConfig, device: torch.device) -> Step:
     """Of SASRec, or of Divide with one of the adaptations."""
     torch.manual_seed(0)
-    catalogue = Catalogue.of(logs.data, config.inputs)
-    if method == "SASRec":
+    catalogue, is_whole = Catalogue.of(logs.data, config.inputs), method in (WHOLE_BASE, LATE)
+    if method in (BASE, WHOLE_BASE):
         sizes = config.model_dump(include={"length", "dimension", "layers", "heads", "feed_forward", "dropout"})
         network = SASRecNetwork(SASRecConfig(**sizes, objective=config.objective), catalogue).to(device)
         model: torch.nn.Module = Task(network, Objective(config.objective, logs.data.item_counts, device))
     else:
-        changed = config.model_copy(update={"adaptation": METHODS[method]})
+        changed = config.model_copy(update={"adaptation": METHODS.get(method, "output")})
+        if is_whole:
+            changed = changed.model_copy(update={"intent": IntentConfig(is_joint=True, prototypes=8)})
         prompted = DivideNetwork(changed, catalogue, len(logs.clusters)).to(device)
         objective = WithinObjective(config.objective, logs.clusters, logs.data.item_counts, device)
         model = WithinClusters(prompted, objective)
@@ -130,14 +135,14 @@ def stepper(method: str, logs: Logs, config: DivideConfig, device: torch.device)
         logs.clusters,
         length=config.length,
         batch_size=config.training.batch_size,
-        tasks_per_user=config.tasks_per_user,
+        tasks_per_user=None if is_whole else config.tasks_per_user,
         seed=0,
         times=False,
     )
 
     def step(n: int) -> tuple[int, int]:
         batch: Any = made.batch(n // made.steps, n % made.steps)
-        if method == "SASRec":
+        if method in (BASE, WHOLE_BASE):
             batch = SequenceBatch(
                 windows=batch.windows,
                 at=batch.at,
@@ -201,7 +206,7 @@ def timed(step: Step, first: int, n: int, device: torch.device) -> tuple[float, 
 
 def measure(logs: Logs, config: DivideConfig, device: torch.device, *, steps: int, rounds: int) -> dict[str, Any]:
     """Passes and positives a second of every method, and the most memory that each took on the device."""
-    steppers = {method: stepper(method, logs, config, device) for method in ("SASRec", *METHODS)}
+    steppers = {method: stepper(method, logs, config, device) for method in (BASE, *METHODS, WHOLE_BASE, LATE)}
     steppers["intent"] = intent_stepper(logs, config, device)
     for step in steppers.values():
         timed(step, 0, 2, device)
@@ -267,12 +272,15 @@ def main() -> int:
         }
     )
     found = measure(logs, config, device, steps=chosen.steps, rounds=chosen.rounds)
-    base = found["SASRec"]["passes_per_second"]
     print("| method | passes/s | to SASRec's | positives/s | device GiB |\n|---|---|---|---|---|")
+    base = 1.0
     for method, figures in found.items():
+        if method in (BASE, WHOLE_BASE):
+            base = figures["passes_per_second"]
         peak = "-" if figures["peak_device"] is None else f"{figures['peak_device'] / 2**30:.2f}"
         passes, positives = figures["passes_per_second"], figures["positives_per_second"]
-        print(f"| {method} | {passes:,.0f} | {passes / base:.2f} | {positives:,.0f} | {peak} |")
+        ratio = "-" if method == "intent" else f"{passes / base:.2f}"
+        print(f"| {method} | {passes:,.0f} | {ratio} | {positives:,.0f} | {peak} |")
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"host memory at most {host / 2**30:.2f} GiB; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if chosen.results is not None:

@@ -49,8 +49,9 @@ def test_every_method_sees_the_same_passes_and_positives(script: Any) -> None:
     values = {"length": 10, "dimension": 8, "layers": 1, "heads": 2, "training": {"batch_size": 16}}
     values["objective"] = {"loss": "bce", "n_negatives": 1, "shared": False}
     config, cpu = DivideConfig.model_validate(values), torch.device("cpu")
-    counts = {method: script.stepper(method, logs, config, cpu)(0) for method in ("SASRec", *script.METHODS)}
-    assert len(set(counts.values())) == 1
+    for alike in ((script.BASE, *script.METHODS), (script.WHOLE_BASE, script.LATE)):
+        counts = {method: script.stepper(method, logs, config, cpu)(0) for method in alike}
+        assert len(set(counts.values())) == 1
     found = script.measure(logs, config, cpu, steps=1, rounds=1)
-    assert found.keys() == {"SASRec", *script.METHODS, "intent"}
+    assert found.keys() == {script.BASE, *script.METHODS, script.WHOLE_BASE, script.LATE, "intent"}
     assert all(figures["passes_per_second"] > 0 for figures in found.values())

@@ -19,7 +19,8 @@ LOSSES: dict[str, dict[str, Any]] = {
     "softmax": {"loss": "softmax"},
     "unseen-softmax": {"loss": "unseen-softmax"},
 }
-"""Name -> objective: SASRec and Divide, with prompts before and behind the encoder, are trained with each. No draw is an item that the user chose (eqs. 2 and 3)."""
+"""Name -> objective: SASRec and Divide, with prompts before or behind its encoder, are trained with each. No draw is an
+item that the user chose (eqs. 2 and 3)."""
 
 ADAPTATIONS = {"divide-naive": "none", "divide-mmoe": "experts", "divide-prefix": "prefix"}
 """Ablations of section 2.3, with the loss of `divide`."""
@@ -27,7 +28,10 @@ ADAPTATIONS = {"divide-naive": "none", "divide-mmoe": "experts", "divide-prefix"
 MIXES = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Shares of hard negatives of SASRec+ and of Figure 1a, with BCE and one negative; none is `sasrec-bce`."""
 
-HEADLINE = (OURS, LATE, BASE, "sasrec-original", "divide-bce", "divide-late-bce", "sasrec-bce")
+HEADLINE = (
+    *(OURS, LATE, BASE, "sasrec-original"),
+    *("divide-bce", "divide-late-bce", "sasrec-bce", "divide-late-sampled", "sasrec-sampled"),
+)
 """Channels that are run under several seeds."""
 
 
@@ -40,7 +44,8 @@ def load_plan(folder: Path, *, is_fast: bool = False, seeds: int = SEEDS) -> lis
 
 
 def with_variants(recipe: Recipe) -> Recipe:
-    """The recipe with `sasrec`, `divide` and `divide-late` under every loss, the ablations of `divide`, and the mixtures of SASRec+.
+    """The recipe with `sasrec`, `divide` and `divide-late` under every loss, ablations of `divide`, and mixtures of
+    SASRec+.
 
     A channel that the recipe names itself stays as it is; a loss that `sasrec` or `divide` has already is not repeated,
     and where the catalogue is too large for full sums (the recipe's `sasrec` has drawn negatives), none is made.

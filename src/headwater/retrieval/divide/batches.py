@@ -94,6 +94,7 @@ class DivideBatches:
         self._histories, self._n_clusters, self._length = histories, len(clusters), length
         self._tasks_per_user, self._seed, self._times = tasks_per_user, seed, times
         self._labels = clusters.labels[histories.items.cpu().numpy()]
+        self._device_labels = to_device(clusters.labels.astype(np.int64), histories.device)
         self._starts = np.cumsum(histories.lengths) - histories.lengths
         self._rows = np.flatnonzero(histories.lengths >= 2)
         if not len(self._rows):
@@ -117,33 +118,36 @@ class DivideBatches:
             self._order = (epoch, np.random.default_rng([self._seed, epoch]).permutation(self._rows))
         order = self._order[1]
         users = order[len(order) * step // self.steps : len(order) * (step + 1) // self.steps]
-        labels, tasks = self._target_labels(users), None
+        device = self._histories.device
+        labels = self._target_labels(users)
         if self._tasks_per_user is None:
-            passes = users
-            rows, columns = np.nonzero(labels >= 0)
-            by_cluster = np.argsort(labels[rows, columns], kind="stable")
-            rows, columns = rows[by_cluster], columns[by_cluster]
-            of_targets = labels[rows, columns].astype(np.int64)
+            passes, tasks = users, None
+            counts = np.bincount(labels[labels >= 0], minlength=self._n_clusters)
+            windows, at, targets = self._histories.next_item_windows(users, self._length, times=self._times)
+            clusters = self._device_labels[targets]
+            by_cluster = clusters.argsort(stable=True)
+            at, targets, clusters = at[by_cluster], targets[by_cluster], clusters[by_cluster]
         else:
             random = np.random.default_rng([self._seed, epoch, step])
-            at, tasks = self._draw(labels, self._tasks_per_user, random)
-            passes = users[at]
-            rows, columns = np.nonzero(labels[at] == tasks[:, None])
-            of_targets = tasks[rows]
-        windows = self._histories.windows(passes, self._length, skip=1, times=self._times)
-        width, device = windows.items.shape[1], self._histories.device
-        events = self._starts[passes] + np.maximum(self._histories.lengths[passes] - 1 - self._length, 0)
-        counts = np.bincount(of_targets, minlength=self._n_clusters)
+            drawn_rows, drawn = self._draw(labels, self._tasks_per_user, random)
+            passes, tasks = users[drawn_rows], to_device(drawn, device)
+            windows = self._histories.windows(passes, self._length, skip=1, times=self._times)
+            rows, columns = np.nonzero(labels[drawn_rows] == drawn[:, None])
+            events = self._starts[passes] + np.maximum(self._histories.lengths[passes] - 1 - self._length, 0)
+            counts = np.bincount(drawn[rows], minlength=self._n_clusters)
+            at = to_device(rows * windows.items.shape[1] + columns, device)
+            targets = self._histories.items[to_device(events[rows] + columns + 1, device)].long()
+            clusters = to_device(drawn[rows], device)
         ends = np.cumsum(counts)
         return DivideBatch(
             windows=windows,
-            tasks=None if tasks is None else to_device(tasks, device),
-            at=to_device(rows * width + columns, device),
-            targets=self._histories.items[to_device(events[rows] + columns + 1, device)].long(),
-            clusters=to_device(of_targets, device),
+            tasks=tasks,
+            at=at,
+            targets=targets,
+            clusters=clusters,
             groups=[(k, int(ends[k] - counts[k]), int(ends[k])) for k in np.flatnonzero(counts).tolist()],
             last=self._histories.items[self._histories.offsets[to_device(passes, device) + 1] - 1].long(),
-            n_positives=len(rows),
+            n_positives=int(counts.sum()),
             n_passes=len(passes),
             n_processes=1,
             generator=self._generator.manual_seed(step_seed(self._seed, epoch, step)),
