@@ -1,4 +1,4 @@
-"""`headwater data get | import | import-impressions | describe | check | pack | cluster`."""
+"""`headwater data get | import | import-impressions | describe | check | pack | generate | cluster`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from headwater.home import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from headwater.data.check import Report
+    from headwater.data.dataset import Dataset
     from headwater.data.describe import Statistics
 
 data_app = typer.Typer(
@@ -256,12 +257,39 @@ def pack_(
         if min_item > 1:
             dataset = dataset.with_frequent_items(min_item)
         pack(dataset, to)
+    _print_packed(console, dataset, to)
+
+
+def _print_packed(console: Console, dataset: Dataset, to: Path) -> None:
     console.print(
         f"{dataset.name}: {len(dataset):,} interactions in {to} ({to.stat().st_size / 1e6:.1f} MB), "
         f"checksum {dataset.checksum()}",
         highlight=False,
         markup=False,
     )
+
+
+@data_app.command("generate")
+def generate_(
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="The .npz to write; its name is the data set's.")],
+    users: Annotated[int, typer.Option(help="How many.", min=1)] = 25_828,
+    items: Annotated[int, typer.Option(help="How many.", min=1)] = 108_025,
+    interactions: Annotated[int, typer.Option(help="About how many; three a user at least.", min=3)] = 20_141_835,
+    n: Annotated[int, typer.Option("--clusters", "-n", help="Latent clusters of the items.", min=1)] = 15,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0)] = 0,
+) -> None:
+    """Make logs with known clusters (the items' column `cluster`), by default as many as KuaiRand has.
+
+    Example: headwater data generate packed/generated.npz
+    """
+    from headwater.data.generated import generated_logs
+    from headwater.data.packed import pack
+
+    console = Console()
+    with console.status("drawing clicks"):
+        dataset = generated_logs(users, items, interactions, n, name=to.stem, seed=seed)
+        pack(dataset, to)
+    _print_packed(console, dataset, to)
 
 
 @data_app.command("cluster")
