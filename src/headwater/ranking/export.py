@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 def exported(network: DINNetwork, features: RankingFeatures, config: NetworkConfig) -> RankerWeights:
     """The arrays of a network, for the task `config.serves`.
 
-    Raises `ConfigError` where a hidden layer has a hook, such as a plug: arrays would leave out what it adds.
+    Raises `ConfigError` where there is more to the network than arrays hold: a hidden layer with a hook, such as a
+    plug, inputs of its own, or towers of its own.
     """
     network.eval()
+    kinds = {type(network), *(type(tower) for tower in network.tasks.values())} - {DINNetwork, CANNetwork, TaskTower}
+    if kinds:
+        raise ConfigError(f"{kinds.pop().__name__} is not held by arrays; score with the network itself")
     for name in network.hidden_layers(config.serves):
         if network.get_submodule(name)._forward_hooks:
             raise ConfigError(f"{name} has a forward hook, which arrays do not hold; score with the network itself")

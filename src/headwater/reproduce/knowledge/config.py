@@ -8,9 +8,35 @@ from pydantic import Field
 
 from headwater.config import Settings, parse, read_toml
 from headwater.errors import ConfigError
+from headwater.knowledge.baselines.config import CoNetConfig, DARecConfig
+from headwater.knowledge.baselines.s3rec import S3RecConfig
 from headwater.knowledge.config import DecompositionConfig, DegenerationConfig, ExtractionConfig, PlugConfig
+from headwater.nn.settings import TrainingConfig
 from headwater.ranking.can import CANConfig
 from headwater.ranking.din import DINConfig
+from headwater.retrieval.sequence.bert4rec import BERT4RecConfig
+
+ENCODER = {"dimension": 32, "layers": 2, "heads": 2, "dropout": 0.2}
+"""Layers and heads of both papers; half their width, for a CPU."""
+
+CLOZE = TrainingConfig(epochs=20, batch_size=128)
+"""Passes over the users' histories: one hides a fifth of a history, so all of it has been hidden some four times."""
+
+
+class BaselinesConfig(Settings):
+    """Settings of the methods that KEEP is compared with."""
+
+    bert4rec: BERT4RecConfig = BERT4RecConfig(**ENCODER, training=CLOZE)
+    """How the encoder is pre-trained; its `length` is that of the base model and one more."""
+
+    s3rec: S3RecConfig = S3RecConfig(**ENCODER, training=CLOZE)
+    """Likewise; the attributes that it predicts are those that the base model reads of items."""
+
+    conet: CoNetConfig = CoNetConfig()
+    """Of the cross units."""
+
+    darec: DARecConfig = DARecConfig()
+    """Of the discriminator."""
 
 
 class KnowledgeRecipe(Settings):
@@ -51,6 +77,9 @@ class KnowledgeRecipe(Settings):
 
     plug: PlugConfig = PlugConfig()
     """How it is plugged in."""
+
+    baselines: BaselinesConfig = BaselinesConfig()
+    """Of other methods."""
 
 
 def load_knowledge_recipe(path: Path) -> KnowledgeRecipe:
