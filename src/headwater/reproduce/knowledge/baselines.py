@@ -1,7 +1,8 @@
 """The methods of others that KEEP is compared with, on the same cut.
 
-Those of two domains learn the second part of a user's impressions, of all items (source) and of the sub-domain (target),
-as `keep-c` does. Those that pre-train read the super-domain's clicks before, and then learn what the base model learns.
+Those of two domains learn the second part of a user's impressions, of all items (source) and of the sub-domain
+(target), as `keep-c` does. Those that pre-train read the super-domain's clicks before, and then learn what the base
+model learns.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -29,8 +30,9 @@ class BaselinesConfig(Settings):
     bert4rec: BERT4RecConfig = BERT4RecConfig(**ENCODER, training=CLOZE)
     """How the encoder is pre-trained; its `length` is that of the base model and one more."""
 
-    s3rec: S3RecConfig = S3RecConfig(**ENCODER, training=CLOZE)
-    """Likewise; the attributes that it predicts are those that the base model reads of items."""
+    s3rec: S3RecConfig = S3RecConfig(**ENCODER, training=CLOZE.model_copy(update={"epochs": 8}))
+    """Likewise, in as much time: a pass costs it two and a half of BERT4Rec's. The attributes that it predicts are those
+    that the base model reads of items."""
 
     conet: CoNetConfig = CoNetConfig()
     """Of the cross units."""
@@ -43,7 +45,13 @@ class KnowledgeRecipe(Settings):
     """One data set."""
 
     dataset: str
-    """A name of the catalogue, with ratings and times."""
+    """A name of the catalogue, with times."""
+
+    impressions: Literal["rated", "purchased"] = "rated"
+    """What is an impression: a rating, or a purchase beside sampled items of its sub-domain."""
+
+    negatives: int = Field(default=1, ge=1)
+    """Items sampled for each purchase."""
 
     attribute: str = "genres"
     """Item attribute whose values are the sub-domains; an item of several values is in several."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from headwater.data import Dataset
 from headwater.data.impressions import Impressions
+from headwater.data.purchased import purchased_impressions
 from headwater.data.rated import rated_impressions
 from headwater.errors import ConfigError
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
@@ -19,10 +20,25 @@ if TYPE_CHECKING:
 BORDERS = (0.6, 0.8)
 """Shares of a user's ratings, in time order, at which the super-domain, and the sub-domains' training, end."""
 
-RULE = (
-    "each user's ratings cut 60/20/20 by time (ties keep the order of the file): the first part of all items is the "
-    "super-domain, the second part of one genre trains, its third part tests; histories are all likes before"
-)
+RULES = {
+    "rated": (
+        "each user's ratings cut 60/20/20 by time (ties keep the order of the file): the first part of all items is "
+        "the super-domain, the second part of one genre trains, its third part tests; histories are all likes before"
+    ),
+    "purchased": (
+        "each user's purchases and the items sampled for each cut 60/20/20 by time: the first part of all items is the "
+        "super-domain, the second part of one sub-domain trains, its third part tests; histories are all purchases "
+        "before; negatives: {sampled}"
+    ),
+}
+"""How impressions are made and cut, by `KnowledgeRecipe.impressions`."""
+
+
+def impressions_of(dataset: Dataset, recipe: KnowledgeRecipe) -> Impressions:
+    """A data set's impressions, as the recipe says. Raises `SchemaError` where the data set has none of that kind."""
+    if recipe.impressions == "purchased":
+        return purchased_impressions(dataset, negatives=recipe.negatives, within=recipe.attribute)
+    return rated_impressions(dataset, click=recipe.click, conversion=recipe.conversion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +60,8 @@ class Cut:
 
     @classmethod
     def of(cls, dataset: Dataset, recipe: KnowledgeRecipe) -> Cut:
-        """Cut a data set. Raises `SchemaError` without ratings, `ConfigError` where a sub-domain is not there."""
-        whole = rated_impressions(dataset, click=recipe.click, conversion=recipe.conversion)
+        """Cut a data set. Raises `SchemaError` as `impressions_of`, `ConfigError` where a sub-domain is not there."""
+        whole = impressions_of(dataset, recipe)
         piece = pieces(whole.user_codes)
         if recipe.attribute not in whole.item_attributes.column_names:
             raise ConfigError(f"{dataset.name} has no item attribute {recipe.attribute!r} to make sub-domains of")
