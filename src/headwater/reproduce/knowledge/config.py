@@ -31,8 +31,8 @@ class BaselinesConfig(Settings):
     """How the encoder is pre-trained; its `length` is that of the base model and one more."""
 
     s3rec: S3RecConfig = S3RecConfig(**ENCODER, training=CLOZE.model_copy(update={"epochs": 8}))
-    """Likewise, in as much time: a pass costs it two and a half of BERT4Rec's. The attributes that it predicts are those
-    that the base model reads of items."""
+    """Likewise, in as much time: a pass costs it two and a half of BERT4Rec's. The attributes that it predicts are
+    those that the base model reads of items."""
 
     conet: CoNetConfig = CoNetConfig()
     """Of the cross units."""
