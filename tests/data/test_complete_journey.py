@@ -70,7 +70,9 @@ def test_every_purchase_is_an_event_of_its_household_and_second(tmp_path: Path) 
 def test_products_and_households_that_the_tables_lack_have_empty_attributes(tmp_path: Path) -> None:
     dataset = read(tmp_path, tables())
     unknown, eggs = dataset.item_attributes.to_pylist()
-    assert unknown == {"id": 50} | dict.fromkeys(("shop", "department", "brand", "category", "product_type", "package_size"))
+    assert unknown == {"id": 50} | dict.fromkeys(
+        ("shop", "department", "brand", "category", "product_type", "package_size")
+    )
     assert eggs == {
         "id": 40,
         "department": "GROCERY",
