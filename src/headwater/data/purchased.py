@@ -57,9 +57,8 @@ def purchased_impressions(
     drawn, is_found = _draw(dataset, groups, negatives, np.random.default_rng(seed))
     items = np.concatenate([dataset.event_items[:, None], drawn], 1)
     is_row = np.concatenate([np.ones((len(dataset), 1), bool), is_found], 1)
-    users, times = (
-        np.broadcast_to(column[:, None], items.shape)[is_row] for column in (dataset.event_users, dataset.event_times)
-    )
+    users = np.broadcast_to(dataset.event_users[:, None], items.shape)[is_row]
+    times = np.broadcast_to(dataset.event_times[:, None], items.shape)[is_row]
     is_click = np.zeros(items.shape, np.int8)
     is_click[:, 0] = 1
     return Impressions.of_columns(
