@@ -27,18 +27,23 @@ def two_domains(trial: Trial, new: Callable[[Trial], Any]) -> Predictions:
         model = new(trial)
         trial.say(f"{domain}: {model.kind}")
         source = trial.cut.part(1)
-        is_target = trial.cut.membership[domain][source.item_codes]
-        yield trial.predictions(model.fit(with_domains(source, is_target)), domain)
+        both = with_domains(source, trial.cut.membership[domain][source.item_codes])
+        yield trial.predictions(trial.fitted(model, domain, both), domain)
 
 
 def fine_tuned(trial: Trial, new: Callable[[Trial], BERT4Rec]) -> Predictions:
     """One encoder of the super-domain's clicks; from it, the ranker of each sub-domain."""
-    encoder = new(trial)
-    trial.say(f"{encoder.name}: pre-training")
-    encoder.fit(clicked(trial.cut.part(0)))
+    untrained, part = new(trial), trial.cut.part(0)
+
+    def learn() -> BERT4Rec:
+        trial.say(f"{untrained.name}: pre-training")
+        return untrained.fit(clicked(part))
+
+    encoder = trial.remembered(untrained.config, part, learn)
     for domain in trial.domains:
         trial.say(f"{domain}: {encoder.name}")
-        yield trial.predictions(FineTuned(trial.new_base(), encoder).fit(trial.cut.part(1, domain=domain)), domain)
+        model = FineTuned(trial.new_base(), encoder)
+        yield trial.predictions(trial.fitted(model, domain, trial.cut.part(1, domain=domain)), domain)
 
 
 def bert4rec(trial: Trial) -> BERT4Rec:
