@@ -273,6 +273,12 @@ def test_jobs_are_resumed_and_tables_say_what_was_not_run(
     assert "| CoNet | 0.6336 | +0.0026 | not run | not run | not run |" in text
     assert "| KEEP | 0.6380 | +0.0070 | " in text
     assert "each user's ratings cut 60/20/20 by time" in text
+    curve = found.runs["fine-tune"][0]["domains"]["War"]["curve"]
+    outside = text[text.index("on all other items") :]
+    change = f"{curve[-1]['outside'] - curve[0]['outside']:+.4f}"
+    assert f"| fine-tune | {curve[0]['outside']:.4f} | " in outside
+    assert f"| {curve[-1]['outside']:.4f} | {change} |" in outside
+    assert "| keep-inherited | not run | not run |" in outside
     changed = [KnowledgeJob("rated", recipe.model_copy(update={"least": 60}), "base", 0)]
     assert Documents(tmp_path / "results").is_outdated(changed[0])
 
