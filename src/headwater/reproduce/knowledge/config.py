@@ -18,22 +18,53 @@ from headwater.ranking.can import CANConfig
 from headwater.ranking.din import DINConfig
 from headwater.retrieval.sequence.bert4rec import BERT4RecConfig
 
-ENCODER = {"dimension": 32, "layers": 2, "heads": 2, "dropout": 0.2}
-"""Layers and heads of both papers; half their width, for a CPU."""
 
-CLOZE = TrainingConfig(epochs=20, batch_size=128)
-"""Passes over the users' histories: one hides a fifth of a history, so all of it has been hidden some four times."""
+class BERT4RecEncoder(BERT4RecConfig):
+    """How BERT4Rec is pre-trained; its `length` is that of the base model and one more."""
+
+    dimension: int = 32
+    """Half the width of both papers, for a CPU."""
+
+    layers: int = 2
+    """As in both papers."""
+
+    heads: int = 2
+    """Likewise."""
+
+    dropout: float = 0.2
+    """Of the ranker that goes on with it, too (0.1..0.4)."""
+
+    training: TrainingConfig = TrainingConfig(epochs=20, batch_size=128)
+    """A pass hides a fifth of each history, so all of it has been hidden some four times."""
+
+
+class S3RecEncoder(S3RecConfig):
+    """Likewise of S3-Rec; the attributes that it predicts are those that the base model reads of items."""
+
+    dimension: int = 32
+    """As `BERT4RecEncoder`."""
+
+    layers: int = 2
+    """As `BERT4RecEncoder`."""
+
+    heads: int = 2
+    """As `BERT4RecEncoder`."""
+
+    dropout: float = 0.2
+    """As `BERT4RecEncoder`."""
+
+    training: TrainingConfig = TrainingConfig(epochs=8, batch_size=128)
+    """As much time as BERT4Rec has: a pass costs two and a half of its passes."""
 
 
 class BaselinesConfig(Settings):
     """Settings of the methods that KEEP is compared with."""
 
-    bert4rec: BERT4RecConfig = BERT4RecConfig(**ENCODER, training=CLOZE)
-    """How the encoder is pre-trained; its `length` is that of the base model and one more."""
+    bert4rec: BERT4RecEncoder = BERT4RecEncoder()
+    """Of its pre-training."""
 
-    s3rec: S3RecConfig = S3RecConfig(**ENCODER, training=CLOZE.model_copy(update={"epochs": 8}))
-    """Likewise, in as much time: a pass costs it two and a half of BERT4Rec's. The attributes that it predicts are
-    those that the base model reads of items."""
+    s3rec: S3RecEncoder = S3RecEncoder()
+    """Of its pre-training."""
 
     conet: CoNetConfig = CoNetConfig()
     """Of the cross units."""
