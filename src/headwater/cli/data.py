@@ -124,7 +124,11 @@ def import_(
 @data_app.command("import-impressions")
 def import_impressions_(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
+        Path,
+        typer.Argument(
+            metavar="FILE|FOLDER",
+            help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson, or a folder of .parquet files.",
+        ),
     ],
     name: Annotated[str | None, typer.Option("--name", help="Name to keep them under. (default: the file's)")] = None,
     user: Annotated[str | None, typer.Option(metavar="COLUMN", help="User ids. (default: user_id)")] = None,
@@ -140,7 +144,8 @@ def import_impressions_(
         list[str] | None, typer.Option(metavar="COLUMN", help="A feature of the request: position. Repeatable.")
     ] = None,
     history: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Events with times of their own, for the users' histories.")
+        Path | None,
+        typer.Option(metavar="FILE|FOLDER", help="Events with times of their own, for the users' histories."),
     ] = None,
     items_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Item attributes, one row an item: category, shop.")
