@@ -6,7 +6,8 @@ Here the hidden side is read. What the platform may know of a user comes out as 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,6 +132,17 @@ class Shoppers:
             if isinstance(value, np.ndarray):
                 setattr(other, name, value.copy())
         return other
+
+    def state(self) -> dict[str, NDArray]:
+        """Where they stand, as arrays by name: see `restore`."""
+        own = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return own | {"tastes": self._latents.tastes, "looks": self._latents.looks}
+
+    def restore(self, state: Mapping[str, NDArray]) -> None:
+        """Stand where the users stood whose `state` this is; they were of the same world."""
+        for name in self.state().keys() - {"tastes", "looks"}:
+            setattr(self, name, state[name].copy())
+        self._latents = replace(self._latents, tastes=state["tastes"].copy(), looks=state["looks"].copy())
 
     # -- days
 
