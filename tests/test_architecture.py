@@ -31,7 +31,7 @@ ROOMS_BELOW = {
     "experiment": LEAVES | {"data", "home", "metrics", "profile", "ranking", "recipe", "release", "retrieval", "store"},
     "service": LEAVES
     | {"data", "home", "knowledge", "nearline", "network", "profile", "ranking", "release", "retrieval", "store"},
-    "simulation": LEAVES | {"data", "index", "nearline", "retrieval", "store"},
+    "simulation": LEAVES | {"data", "index", "nearline", "ranking", "retrieval", "service", "store"},
     "search": LEAVES | {"data", "ranking", "retrieval"},
     "show": {"experiment", "metrics", "release", "service"},
     "demo": {"*"},

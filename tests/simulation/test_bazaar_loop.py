@@ -10,7 +10,8 @@ from headwater.errors import ConfigError
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.simulation.arms import ArmConfig, DaysConfig, NearlineArm, load_arm, require_same_world
 from headwater.simulation.config import BazaarConfig, WorldConfig
-from headwater.simulation.loop import ArmResult, WarmUp, run_arm, warm_up
+from headwater.simulation.loop import ArmResult, run_arm
+from headwater.simulation.warmup import WarmUp, warm_up
 
 BAZAAR = BazaarConfig(
     world=WorldConfig(users=250, items=1_000, days=4, categories=16, departments=4, shops=16, brands=16)

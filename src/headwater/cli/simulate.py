@@ -78,7 +78,8 @@ def abtest(
 
     from headwater.simulation.abtest import assign, paired, rerandomised, sample_ratio, sampling_error, split
     from headwater.simulation.arms import load_arm, require_same_world
-    from headwater.simulation.loop import run_arm, warm_up
+    from headwater.simulation.loop import run_arm
+    from headwater.simulation.warmup import warm_up
 
     console = Console()
     arms = [load_arm(path) for path in (control, treatment)]

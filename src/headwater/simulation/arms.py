@@ -14,15 +14,29 @@ from headwater.retrieval import CHANNELS, channel_class
 from headwater.retrieval.base import ChannelSettings
 from headwater.simulation.config import BazaarConfig
 
+Refresh = Literal["stream", "daily"]
+
+GLARE = "glare"
+"""Name of the channel that reads the homepage's own log."""
+
 
 class NearlineArm(Settings):
     """How rank logs become candidates."""
 
     policy: Policy = Policy()
     """Of the operator."""
-    refresh: Literal["stream", "daily"] = "stream"
+    refresh: Refresh = "stream"
     """`stream`: the real stream takes in what was ranked before the next minute begins; `daily`: candidates are
     computed at midnight and stay for the day (the paper's table 2)."""
+
+
+class GlareArm(Settings):
+    """How the homepage's own rank log becomes candidates: Netflix's Glare, a baseline of the nearline paper."""
+
+    policy: Policy = Policy()
+    """Of the operator; it takes the homepage alone for its source, whatever it names."""
+    refresh: Refresh = "daily"
+    """The paper calls it "non-real-time"."""
 
 
 class DaysConfig(Settings):
@@ -34,6 +48,10 @@ class DaysConfig(Settings):
     """Days that the arm serves before it is measured: nearline begins with nothing."""
     measured: int = Field(default=2, ge=1)
     """Days that are measured. Hirate looks 24 hours ahead, and needs two."""
+
+    @property
+    def in_all(self) -> int:
+        return self.warm_up + self.settle + self.measured
 
 
 class ArmConfig(Settings):
@@ -48,7 +66,9 @@ class ArmConfig(Settings):
     channels: tuple[SerializeAsAny[ChannelSettings], ...] = Field(min_length=1)
     """Trained channels, as in a recipe."""
     nearline: NearlineArm | None = None
-    """Without it no rank log is read."""
+    """Without it the rank logs of other scenarios are not read."""
+    glare: GlareArm | None = None
+    """Without it the homepage's own rank log is not read; with it, it makes the channel `glare`."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Share of the homepage's candidates by channel, 1 for one that is not named. As in recipes, `nearline` is all
     scenarios together, and `nearline/main_search` one of them."""
@@ -61,12 +81,12 @@ class ArmConfig(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"channels: two are named {twice[0]!r}")
-        strangers = sorted(self.weights.keys() - {*names, *self.nearline_names})
+        every = [*names, *self.nearline_names, *([GLARE] if self.glare else [])]
+        strangers = sorted(self.weights.keys() - set(every))
         if strangers:
-            raise ValueError(f"weights names {strangers[0]!r}; there are {', '.join([*names, *self.nearline_names])}")
-        days = self.days.warm_up + self.days.settle + self.days.measured
-        if days > self.bazaar.world.days:
-            raise ValueError(f"days ({days} in all) exceed bazaar.world.days ({self.bazaar.world.days})")
+            raise ValueError(f"weights names {strangers[0]!r}; there are {', '.join(every)}")
+        if self.days.in_all > self.bazaar.world.days:
+            raise ValueError(f"days ({self.days.in_all} in all) exceed bazaar.world.days ({self.bazaar.world.days})")
         return self
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -67,9 +67,11 @@ class Page:
 
 
 class Source(Protocol):
-    """Where a scenario's candidates come from, if not from shelves."""
+    """What answers a scenario, if not shelves and its `ScenarioRanker`."""
 
-    def candidates(self, requests: Requests, queries: Queries, k: int) -> Candidates: ...
+    def ranked(self, requests: Requests, queries: Queries, k: int) -> Candidates:
+        """At most k candidates of each request with a ranker's scores, which exploration is added to."""
+        ...
 
 
 Sink = Callable[[Page], None]
@@ -122,6 +124,15 @@ class Play:
         other.shoppers, other.day = self.shoppers.copy(), self.day
         return other
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What `restore` needs to go on from here in the same world."""
+        return {"day": np.array([self.day]), **self.shoppers.state()}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from where `state` was taken."""
+        self.shoppers.restore(state)
+        self.day = int(state["day"][0])
+
     def play_day(self, sink: Sink, after_tick: Callable[[int], None] | None = None) -> None:
         """Play the next day from midnight to midnight.
 
@@ -160,13 +171,14 @@ class Play:
 
     def _serve(self, scenario: int, requests: Requests) -> Page:
         queries = self.shoppers.histories(requests)
+        features = None
         if scenario == HOMEPAGE and self._homepage is not None:
-            found = self._homepage.candidates(requests, queries, int(self._limits[scenario]))
+            found = self._homepage.ranked(requests, queries, int(self._limits[scenario]))
+            scores = found.scores
         else:
             found = self._from_shelves(scenario, requests)
-        ranker = self._rankers[scenario]
-        features = ranker.describe(queries, found, self._context(requests))
-        scores = features @ ranker.weights.astype(np.float32)
+            features = self._rankers[scenario].describe(queries, found, self._context(requests))
+            scores = features @ self._rankers[scenario].weights.astype(np.float32)
         offsets = found.offsets
         kernels.explore(
             self._seed,
@@ -187,7 +199,8 @@ class Play:
         shown_offsets = np.concatenate([[0], np.cumsum(ends)]).astype(np.int64)
         at = np.repeat(offsets[:-1] - shown_offsets[:-1], ends) + np.arange(int(shown_offsets[-1]))
         outcome = self.shoppers.look(requests, shown_offsets, ranked.items[at])
-        return Page(scenario, requests, queries, ranked, outcome, features[places] if self._keeps_features else None)
+        kept = features[places] if self._keeps_features and features is not None else None
+        return Page(scenario, requests, queries, ranked, outcome, kept)
 
     def _from_shelves(self, scenario: int, requests: Requests) -> Candidates:
         catalogue = self._world.catalogue
