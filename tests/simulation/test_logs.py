@@ -9,7 +9,7 @@ from headwater.config import parse
 from headwater.data.impression_log import LogColumns, read_impressions
 from headwater.errors import ArtefactError, ConfigError
 from headwater.simulation.blocks import Blocks
-from headwater.simulation.config import BazaarConfig, WorldConfig
+from headwater.simulation.config import START, BazaarConfig, WorldConfig
 from headwater.simulation.domains import AD, ADS, DOMAINS, LogsConfig
 from headwater.simulation.logs import SHEET, STATE, DayCounts, read_counts, write_logs
 from headwater.simulation.world import World
@@ -116,9 +116,10 @@ def test_only_items_in_a_campaign_are_advertised_and_only_to_users_within_reach(
     assert set(frame["domain"].unique()) == set(DOMAINS)
 
 
-def test_counts_are_those_of_the_files(whole: Path) -> None:
+def test_counts_are_those_of_the_files_and_a_file_has_one_day(whole: Path) -> None:
     for counts in read_counts(whole, SMALL):
         frame = pl.read_parquet(whole / "impressions" / f"day-{counts.day:02d}.parquet")
+        assert ((frame["timestamp"] - START) // 86_400).unique().to_list() == [counts.day]
         assert len(frame) == counts.impressions
         assert frame["user_id"].n_unique() == counts.users
         for name, one in counts.domains.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headwater.data.impressions import DAY
 from headwater.data.queries import Queries
 from headwater.retrieval.base import Candidates
 from headwater.simulation import ranking_kernels as kernels
@@ -62,9 +63,11 @@ class Blocks:
         taken = requests.take(at)
         # Draws are named by moments: those of a block are its own.
         moments = taken.moments + (self.domain << 40)
-        found = replace(taken, times=taken.times + self.settings.delay, moments=moments)
+        # A block is of its page's day, as the files of logs are.
+        delays = np.minimum(self.settings.delay, DAY - 1 - taken.times % DAY)
+        found = replace(taken, times=taken.times + delays, moments=moments)
         asked = queries.take(at)
-        return found, replace(asked, request_times=asked.request_times + self.settings.delay)
+        return found, replace(asked, request_times=asked.request_times + delays)
 
     def ranked(self, requests: Requests, queries: Queries) -> Candidates:
         """What competes for each block; the first `slots` of each are in order, best first, and are shown."""
