@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 import xxhash
+from torch import Tensor
 
 from headwater.config import Settings
 from headwater.data.impressions import Impressions
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError, LineageError
 from headwater.knowledge.config import PlugConfig
-from headwater.knowledge.plug import plug
+from headwater.knowledge.plug import concatenate, plug
 from headwater.ranking.can import CANConfig
 from headwater.ranking.din import DINConfig
 from headwater.ranking.features import RankingFeatures
@@ -105,10 +106,15 @@ class Plugged(NetworkRanker[Any]):
     def new_network(self, features: RankingFeatures) -> DINNetwork:
         """See `NetworkRanker`."""
         network = self._base.new_network(features)
-        knowledge = self.width if self._examples is None else torch.from_numpy(self._examples)
+        knowledge: int | Tensor = self.width
+        if self.plug_config.is_standardised and self._examples is not None:
+            knowledge = torch.from_numpy(self._examples)
         for task in features.tasks:
             layer = f"tasks.{task}.{self.plug_config.layer}"
-            plug(network, layer=layer, knowledge=knowledge, hidden=self.plug_config.hidden)
+            if self.plug_config.is_concatenated:
+                concatenate(network, layer=f"{layer}.linear", knowledge=knowledge)
+            else:
+                plug(network, layer=layer, knowledge=knowledge, hidden=self.plug_config.hidden)
         return network
 
     def learning(self, impressions: Impressions) -> Learning:

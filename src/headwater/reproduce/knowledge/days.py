@@ -59,7 +59,7 @@ class DayCut(Cut):
             raise ConfigError(f"{log.name} has no sub-domain {missing[0]!r}; it has {', '.join(members)}")
         trains = {name: int((marked & (piece == 1)).sum()) for name, marked in members.items()}
         large = sorted((name for name in members if trains[name] >= recipe.least), key=lambda name: -trains[name])
-        return cls(whole, piece, {name: members[name] for name in recipe.domains or large})
+        return cls(whole, piece, {name: members[name] for name in recipe.domains or large}, recipe.period)
 
     @property
     def rule(self) -> str:

@@ -14,10 +14,11 @@ from headwater.experiment.measure import Say
 from headwater.experiment.provenance import commit_id, machine
 from headwater.metrics import measure_prediction
 from headwater.metrics.auc import grouped_auc
+from headwater.reproduce.knowledge.curves import Watch
 from headwater.reproduce.knowledge.cut import Cut
 from headwater.reproduce.knowledge.days import DayCut
 from headwater.reproduce.knowledge.methods import Trial
-from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, KnowledgeJob
+from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, WATCHED, KnowledgeJob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,16 +27,20 @@ GROUPS = (50, 150, 300)
 """Clicks before the test at which users are grouped (Table 7)."""
 
 
-def measure(job: KnowledgeJob, dataset: Dataset | Impressions, say: Say) -> dict[str, Any]:
+def measure(
+    job: KnowledgeJob, dataset: Dataset | Impressions, say: Say, memory: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Train the method in each of its sub-domains and say all that tables need, as plain values.
+
+    Jobs that are given the same `memory` learn once from the super-domain what they share.
 
     Returns
     -------
     dict
-        `domains`: figures of clicks by sub-domain, the largest first, and of what follows clicks below `after_click`.
-        `users`: of each user measured anywhere, code, samples, and samples times AUC of clicks, summed over
-        sub-domains, of the largest alone and of all. `activity`: clicks of these users before the test. `row`: commit
-        and machine. `seconds` of all of it.
+        `domains`: figures of clicks by sub-domain, the largest first, and of what follows clicks below `after_click`,
+        with a `curve` where the method is watched. `users`: of each user measured anywhere, code, samples, and samples
+        times AUC of clicks, summed over sub-domains, of the largest alone and of all. `activity`: clicks of these users
+        before the test. `row`: commit and machine. `seconds` of all.
     """
     started = time.perf_counter()
     cut = DayCut.of_log(dataset, job.recipe) if isinstance(dataset, Impressions) else Cut.of(dataset, job.recipe)
@@ -45,7 +50,9 @@ def measure(job: KnowledgeJob, dataset: Dataset | Impressions, say: Say) -> dict
             f"{dataset.name} has no sub-domain of {job.recipe.least} impressions to train on; lower least"
         )
     largest = names[: job.recipe.largest]
-    trial = Trial(cut, job.recipe, job.seed, names if job.channel in EVERYWHERE else largest, say)
+    asked = names if job.channel in EVERYWHERE else largest
+    watch = Watch(cut) if job.channel in WATCHED else None
+    trial = Trial(cut, job.recipe, job.seed, asked, say, {} if memory is None else memory, watch)
     sums = {scope: np.zeros((2, len(dataset.users))) for scope in ("largest", "all")}
     domains = {}
     for domain, scores in METHODS[job.channel](trial):
@@ -56,6 +63,10 @@ def measure(job: KnowledgeJob, dataset: Dataset | Impressions, say: Say) -> dict
             **figures["click"],
             "after_click": {task: figures[task] for task in figures if task != "click"},
         }
+        if watch is not None:
+            domains[domain]["curve"] = [
+                {name: _finite(value) for name, value in point.items()} for point in watch.curves[domain]
+            ]
         say(f"{domain}: GAUC {figures['click']['gauc'] or float('nan'):.4f}")
         for scope in ("largest", "all") if domain in largest else ("all",):
             _add(sums[scope], test.user_codes, test.labels["click"], scores["click"])
