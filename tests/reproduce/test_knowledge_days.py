@@ -80,7 +80,7 @@ def test_a_log_is_cut_by_days_and_later_days_are_left_out(log: Impressions, reci
     cut = DayCut.of_log(log, recipe)
     assert [sorted(set(cut.part(piece).days.tolist())) for piece in range(3)] == [[0, 1], [2, 3], [4]]
     assert len(cut.whole) == int((log.days < 5).sum())
-    assert "days 0 to 1 of all sub-domains are the super-domain, days 2 to 3 of one train" in cut.rule
+    assert "days 0 to 1 of all sub-domains: the super-domain; days 2 to 3 of one: what trains; day 4 of" in cut.rule
 
 
 def test_a_sub_domain_is_its_own_impressions_and_the_super_domain_is_everybodys(

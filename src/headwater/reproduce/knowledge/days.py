@@ -64,13 +64,18 @@ class DayCut(Cut):
     @property
     def rule(self) -> str:
         """How it was cut, in words."""
-        ends = [int(self.whole.days[self.piece == piece][-1]) for piece in range(3)]
+        last = [int(self.whole.days[self.piece == piece][-1]) for piece in range(3)]
+        train, test = _days(last[0] + 1, last[1]), _days(last[1] + 1, last[2])
         return (
-            f"days 0 to {ends[0]} of all sub-domains are the super-domain, days {ends[0] + 1} to {ends[1]} of one "
-            f"train, days {ends[1] + 1} to {ends[2]} of it test; histories are all clicks, carts and purchases before"
+            f"{_days(0, last[0])} of all sub-domains: the super-domain; {train} of one: what trains; {test} of it: what "
+            f"tests; histories are all clicks, carts and purchases before"
         )
 
     def rows(self, *pieces_: int, domain: str | None = None) -> NDArray[np.bool_]:
         """See `Cut`."""
         marked = np.isin(self.piece, pieces_)
         return marked if domain is None else marked & self.membership[domain]
+
+
+def _days(first: int, last: int) -> str:
+    return f"day {first}" if first == last else f"days {first} to {last}"
