@@ -68,6 +68,9 @@ def abtest(
     ] = 1_000,
     salt: Annotated[int, typer.Option(help="Of the hash that assigns users to arms.", min=0)] = 0,
     output: Annotated[Path | None, typer.Option("--json", help="Also write all figures to this file.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page with pictures, and one user's day, into this folder.")
+    ] = None,
 ) -> None:
     """Play two arms in closed loop for the same users, and test what differs.
 
@@ -78,6 +81,7 @@ def abtest(
 
     from headwater.simulation.abtest import assign, paired, rerandomised, sample_ratio, sampling_error, split
     from headwater.simulation.arms import load_arm, require_same_world
+    from headwater.simulation.chronicle import Chronicle
     from headwater.simulation.loop import run_arm
     from headwater.simulation.warmup import warm_up
 
@@ -87,10 +91,11 @@ def abtest(
     with console.status("") as status:
         start = warm_up(arms[0].bazaar, arms[0].days.warm_up, status.update)
         say_world(console, start.world)
-        results = []
+        results, chronicles = [], []
         for arm in arms:
+            chronicles.append(Chronicle.of(start.world, arm.days))
             with tempfile.TemporaryDirectory(prefix="headwater-bazaar-") as folder:
-                results.append(run_arm(start, arm, Path(folder), status.update))
+                results.append(run_arm(start, arm, Path(folder), status.update, chronicles[-1]))
     for result in results:
         print_arm(console, result)
     counts = [result.measures.users for result in results]
@@ -112,6 +117,11 @@ def abtest(
         + ", ".join(f"{metric} {share:.1%}" for metric, share in shares.items()),
         highlight=False,
     )
+    if report is not None:
+        from headwater.reproduce.bazaar.pages import write_report
+
+        path = write_report(report, start.world, results, chronicles, tests, ratio, console.print)
+        console.print(f"the same with pictures: {path}", soft_wrap=True, markup=False, highlight=False)
     if output is not None:
         document = {
             "world": start.world.config.hash,

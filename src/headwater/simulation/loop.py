@@ -8,6 +8,7 @@ from pathlib import Path
 from headwater.retrieval import channel_class
 from headwater.retrieval.base import Channel
 from headwater.simulation.arms import ArmConfig
+from headwater.simulation.chronicle import Chronicle
 from headwater.simulation.homepage import ChannelHomepage, Health
 from headwater.simulation.measures import Measures
 from headwater.simulation.play import Page
@@ -41,7 +42,9 @@ class ArmResult:
     records: int
 
 
-def run_arm(start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: None) -> ArmResult:
+def run_arm(
+    start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: None, chronicle: Chronicle | None = None
+) -> ArmResult:
     """Train the arm's channels, and play its days in closed loop.
 
     Parameters
@@ -50,6 +53,8 @@ def run_arm(start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: No
         Of the arm's own world; it is not changed, so that arms begin alike.
     folder : Path
         Empty; the rank log and the store of nearline are kept there.
+    chronicle : Chronicle, optional
+        Given every page.
     """
     catalogue, users = start.world.catalogue, arm.bazaar.world.users
     channels: list[Channel] = []
@@ -79,6 +84,8 @@ def run_arm(start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: No
                 if is_measured:
                     funnel(page)
                 logs(page)
+                if chronicle is not None:
+                    chronicle(page, play.shoppers)
 
             logs.begin_day(day)
             play.play_day(sink, logs.after_tick if logs.is_read else None)

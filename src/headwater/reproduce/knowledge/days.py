@@ -67,8 +67,8 @@ class DayCut(Cut):
         last = [int(self.whole.days[self.piece == piece][-1]) for piece in range(3)]
         train, test = _days(last[0] + 1, last[1]), _days(last[1] + 1, last[2])
         return (
-            f"{_days(0, last[0])} of all sub-domains: the super-domain; {train} of one: what trains; {test} of it: what "
-            f"tests; histories are all clicks, carts and purchases before"
+            f"{_days(0, last[0])} of all sub-domains: the super-domain; {train} of one: what trains; {test} of it: "
+            f"what tests; histories are all clicks, carts and purchases before"
         )
 
     def rows(self, *pieces_: int, domain: str | None = None) -> NDArray[np.bool_]:
