@@ -63,7 +63,7 @@ def draw(
 
 
 def _differences(tests: dict[str, list[Difference]]) -> Figure:
-    figure, axes = _new(1, len(tests), 9, 1.0 + 1.5 * len(tests))
+    figure, axes = new_figure(1, len(tests), 9, 1.0 + 1.5 * len(tests))
     for axis, (title, differences) in zip(axes, tests.items(), strict=True):
         for at, one in enumerate(differences):
             if not np.isfinite(one.relative):
@@ -76,12 +76,12 @@ def _differences(tests: dict[str, list[Difference]]) -> Figure:
         axis.invert_yaxis()
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("difference, %")
-    _plain(*axes)
+    plain(*axes)
     return figure
 
 
 def _wanted(names: Sequence[str], chronicles: Sequence[Chronicle]) -> Figure:
-    figure, (axis,) = _new(1, 1, 9, 3.2)
+    figure, (axis,) = new_figure(1, 1, 9, 3.2)
     labels = [f"{first} to {last} min" for first, last in pairwise(MINUTES)]
     for at, (name, chronicle) in enumerate(zip(names, chronicles, strict=True)):
         hits, shown = chronicle.wanted.T
@@ -93,12 +93,12 @@ def _wanted(names: Sequence[str], chronicles: Sequence[Chronicle]) -> Figure:
     axis.set_xticks(range(len(labels)), labels)
     axis.set(xlabel="since the intent began in search", ylabel="% of the homepage")
     axis.legend(frameon=False)
-    _plain(axis)
+    plain(axis)
     return figure
 
 
 def _hours(names: Sequence[str], chronicles: Sequence[Chronicle]) -> Figure:
-    figure, axes = _new(len(names), 1, 9, 2.4 * len(names), share=True)
+    figure, axes = new_figure(len(names), 1, 9, 2.4 * len(names), share=True)
     channels = list(dict.fromkeys(name for chronicle in chronicles for name in chronicle.credit()))
     colours = dict(zip(channels, [CHANNELS[at % len(CHANNELS)] for at in range(len(channels))], strict=True))
     for axis, name, chronicle in zip(axes, names, chronicles, strict=True):
@@ -117,13 +117,13 @@ def _hours(names: Sequence[str], chronicles: Sequence[Chronicle]) -> Figure:
         axis.set(ylabel="% of exposures", ylim=(0, 100), xlim=(0, len(hours) - 1))
         axis.set_xticks(range(0, len(hours), 6), [f"{hour % 24}:00" for hour in range(0, len(hours), 6)])
         axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
-    _plain(*axes)
+    plain(*axes)
     return figure
 
 
 def _funnels(names: Sequence[str], funnels: Sequence[Funnel]) -> Figure:
     stages = [stage for stage in STAGES if stage != "ranked"]
-    figure, axes = _new(2, 3, 10, 4.6, share=True)
+    figure, axes = new_figure(2, 3, 10, 4.6, share=True)
     for code, (axis, scenario) in enumerate(zip(axes, SCENARIOS, strict=True)):
         for at, (name, funnel) in enumerate(zip(names, funnels, strict=True)):
             counts = [funnel.counts[code, STAGES.index(stage)] for stage in stages]
@@ -133,11 +133,14 @@ def _funnels(names: Sequence[str], funnels: Sequence[Funnel]) -> Figure:
         axis.set_title(scenario.replace("_", " "), fontsize=10, loc="left")
     axes[0].invert_yaxis()  # the axes are shared
     axes[0].legend(frameon=False, fontsize=8, loc="lower right")
-    _plain(*axes)
+    plain(*axes)
     return figure
 
 
-def _new(rows: int, columns: int, width: float, height: float, *, share: bool = False) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    rows: int, columns: int, width: float, height: float, *, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure of rows times columns, in inches, and its axes row by row."""
     # The canvas is made by hand: pyplot would keep every figure, and would look for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -148,7 +151,8 @@ def _new(rows: int, columns: int, width: float, height: float, *, share: bool = 
     return figure, list(axes.ravel())
 
 
-def _plain(*axes: Any) -> None:
+def plain(*axes: Any) -> None:
+    """Without a frame on top and at the right."""
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_axisbelow(True)
