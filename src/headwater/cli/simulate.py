@@ -27,6 +27,8 @@ FromOption = Annotated[
     str | None, typer.Option("--from", metavar="DATASET", help="Fit items and tastes to a data set, such as ml-1m.")
 ]
 
+FastOption = Annotated[bool, typer.Option("--fast", help="In a world of 250 users, which takes seconds.")]
+
 
 @simulate_app.callback()
 def simulate() -> None:
@@ -38,6 +40,7 @@ def world(
     days: Annotated[int, typer.Option(help="Days to play with untrained rankers; 0 makes the world only.", min=0)] = 1,
     config: ConfigOption = None,
     from_: FromOption = None,
+    fast: FastOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Make a world, say its hash, and show what its users do in each scenario.
@@ -48,7 +51,8 @@ def world(
     from headwater.simulation.summary import Funnel
 
     console = Console()
-    made = make(settings(config), from_, home)
+    chosen = settings(config)
+    made = make(chosen.fast() if fast else chosen, from_, home)
     say_world(console, made)
     if days:
         funnel = Funnel()
@@ -68,6 +72,7 @@ def abtest(
     ] = 1_000,
     salt: Annotated[int, typer.Option(help="Of the hash that assigns users to arms.", min=0)] = 0,
     output: Annotated[Path | None, typer.Option("--json", help="Also write all figures to this file.")] = None,
+    fast: FastOption = False,
     report: Annotated[
         Path | None, typer.Option(help="Also write a page with pictures, and one user's day, into this folder.")
     ] = None,
@@ -88,6 +93,7 @@ def abtest(
     console = Console()
     arms = [load_arm(path) for path in (control, treatment)]
     require_same_world(*arms)
+    arms = [arm.fast() for arm in arms] if fast else arms
     with console.status("") as status:
         start = warm_up(arms[0].bazaar, arms[0].days.warm_up, status.update)
         say_world(console, start.world)

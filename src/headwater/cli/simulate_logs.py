@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from headwater.cli.simulate import FastOption
+
 if TYPE_CHECKING:
     from headwater.simulation.logs import DayCounts
 
@@ -21,6 +23,7 @@ def logs(
         Path | None,
         typer.Option("--config", help="Settings as TOML: [bazaar.world], [video], [ad]. (default: its own)"),
     ] = None,
+    fast: FastOption = False,
 ) -> None:
     """Write days of impressions over three sub-domains: product, video and ad.
 
@@ -32,6 +35,7 @@ def logs(
     from headwater.simulation.logs import write_logs
 
     settings = LogsConfig() if config is None else LogsConfig.load(config)
+    settings = settings.fast() if fast else settings
     console = Console()
     console.print(f"logs {settings.hash} of world {settings.bazaar.hash}", highlight=False)
     found: list[DayCounts] = []

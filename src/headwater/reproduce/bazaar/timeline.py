@@ -13,16 +13,16 @@ DAY = 86_400
 
 STYLE = """
 <style>
-.day { display: grid; grid-template-columns: 70px 118px 190px 1fr; gap: 3px 10px; align-items: center; }
+.day { display: grid; grid-template-columns: 70px 110px 215px 1fr; gap: 3px 10px; align-items: center; }
 .day { font-size: 13.5px; }
 .day .time { color: var(--dim); font-variant-numeric: tabular-nums; } .day .home { font-weight: 600; }
 .day .wants { font-size: 12.5px; color: var(--dim); } .day .begins { color: #a8452f; font-weight: 600; }
 .day .rule { grid-column: 1 / -1; border-top: 1px dashed var(--line); color: var(--dim); font-size: 12px; }
-.marks { display: flex; flex-wrap: wrap; gap: 3px; }
+.marks { display: flex; flex-wrap: wrap; gap: 5px; }
 .mark { width: 15px; height: 15px; border-radius: 3px; background: #dfe5eb; font-size: 11px; line-height: 15px;
   text-align: center; color: #1c2430; }
 .mark.wanted { background: #e9a08f; } .mark.nearline { box-shadow: 0 0 0 2px #0b6e99; }
-.key .mark { display: inline-block; vertical-align: middle; margin: 0 3px 0 12px; }
+p.key { margin-bottom: 10px; } .key .mark { display: inline-block; vertical-align: middle; margin: 0 3px 0 12px; }
 details summary { cursor: pointer; color: var(--ours); margin: 12px 0; }
 </style>
 """
