@@ -19,9 +19,10 @@ from headwater.ranking.din import DINConfig
 from headwater.reproduce.jobs import Documents, run_jobs
 from headwater.reproduce.knowledge.config import KnowledgeRecipe, LogDays
 from headwater.reproduce.knowledge.days import DayCut
+from headwater.reproduce.knowledge.found import read_found
 from headwater.reproduce.knowledge.measure import measure
 from headwater.reproduce.knowledge.plan import KnowledgeJob
-from headwater.reproduce.knowledge.tables import read_found, sheets
+from headwater.reproduce.knowledge.tables import sheets
 
 TRAINING = TrainingConfig(epochs=1, batch_size=500, second_moment=0.999, device="cpu", threads=1)
 SIZES: dict[str, Any] = {"length": 8, "dimension": 4, "unit_hidden": 4, "hidden": (8, 6), "training": TRAINING}

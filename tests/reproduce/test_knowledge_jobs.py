@@ -20,12 +20,13 @@ from headwater.ranking.din import DINConfig
 from headwater.reproduce.jobs import Documents, run_jobs
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
 from headwater.reproduce.knowledge.cut import VALIDATION, Cut, pieces
+from headwater.reproduce.knowledge.found import gain_over, read_found
 from headwater.reproduce.knowledge.measure import measure
 from headwater.reproduce.knowledge.methods import Shuffled, Trial, keep_c
 from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, KnowledgeJob, load_plan
 from headwater.reproduce.knowledge.search import load_knowledge_search
 from headwater.reproduce.knowledge.search import run as try_all
-from headwater.reproduce.knowledge.tables import gain_over, read_found, sheets
+from headwater.reproduce.knowledge.tables import sheets
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "reproduce" / "knowledge"
 SEARCHES = Path(__file__).parents[2] / "recipes" / "search" / "knowledge"
@@ -272,18 +273,29 @@ def test_jobs_are_resumed_and_tables_say_what_was_not_run(
     assert "| CoNet | 0.6336 | +0.0026 | not run | not run | not run |" in text
     assert "| KEEP | 0.6380 | +0.0070 | " in text
     assert "each user's ratings cut 60/20/20 by time" in text
+    curve = found.runs["fine-tune"][0]["domains"]["War"]["curve"]
+    outside = text[text.index("on all other items") :]
+    change = f"{curve[-1]['outside'] - curve[0]['outside']:+.4f}"
+    assert f"| fine-tune | {curve[0]['outside']:.4f} | " in outside
+    assert f"| {curve[-1]['outside']:.4f} | {change} |" in outside
+    assert "| keep-inherited | not run | not run |" in outside
     changed = [KnowledgeJob("rated", recipe.model_copy(update={"least": 60}), "base", 0)]
     assert Documents(tmp_path / "results").is_outdated(changed[0])
 
 
 def test_a_gain_is_pooled_over_users_and_its_interval_is_of_resampled_users() -> None:
-    def document(*areas: float, samples: tuple[int, ...] = (10, 30)) -> dict[str, Any]:
+    def document(*areas: float, samples: tuple[int, ...] = (10, 30), seed: int = 0) -> dict[str, Any]:
         some = {"samples": list(samples), "auc": [n * area for n, area in zip(samples, areas, strict=True)]}
-        return {"dataset": {"users": 5}, "users": {"codes": [1, 4], "largest": some}}
+        return {"seed": seed, "dataset": {"users": 5}, "users": {"codes": [1, 4], "largest": some}}
 
-    gain, low, high = gain_over([document(0.5, 0.6)], [document(0.7, 0.6), document(0.9, 0.6)], "largest")
+    base = [document(0.5, 0.6), document(0.5, 0.6, seed=1)]
+    gain, low, high = gain_over(base, [document(0.7, 0.6), document(0.9, 0.6, seed=1)], "largest")
     assert gain == pytest.approx(10 * 0.3 / 40)
     assert (low, high) == (pytest.approx(0), pytest.approx(0.3))
+    only_the_first = np.arange(5) == 1
+    assert gain_over(base, [document(0.7, 0.5)], "largest", only_the_first)[0] == pytest.approx(0.2)
+    base[1] = document(0.1, 0.1, seed=1)
+    assert gain_over(base, [document(0.7, 0.6)], "largest")[0] == pytest.approx(10 * 0.2 / 40), "the same seeds alone"
     with pytest.raises(ArtefactError, match="other users or samples"):
         gain_over([document(0.5, 0.6)], [document(0.5, 0.6, samples=(10, 20))], "largest")
 

@@ -229,9 +229,10 @@ def knowledge(
     from functools import partial
 
     from headwater.reproduce.jobs import chosen_jobs
+    from headwater.reproduce.knowledge.found import read_found
     from headwater.reproduce.knowledge.measure import measure
     from headwater.reproduce.knowledge.plan import load_plan
-    from headwater.reproduce.knowledge.tables import read_found, said_of, sheets
+    from headwater.reproduce.knowledge.tables import said_of, sheets
     from headwater.reproduce.show import print_jobs
 
     console = Console()
