@@ -100,11 +100,15 @@ class ArmConfig(Settings):
 def load_arm(path: Path) -> ArmConfig:
     """Read an arm; raises `ConfigError`, which names the file, the key, and the nearest valid one."""
     values = read_toml(path)
+    return parse(ArmConfig, values | {"channels": parsed_channels(values, path)}, str(path))
+
+
+def parsed_channels(values: dict[str, Any], path: Path) -> list[ChannelSettings]:
+    """The settings of each `[[channels]]` of a file's values, by its kind; raises `ConfigError` as `load_arm` does."""
     listed = values.get("channels", [])
     if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
         raise ConfigError(f"{path}: channels must be tables: [[channels]], one at least; kinds: {', '.join(CHANNELS)}")
-    channels = [_channel(entry, f"{path}: channels[{at}]") for at, entry in enumerate(listed)]
-    return parse(ArmConfig, values | {"channels": channels}, str(path))
+    return [_channel(entry, f"{path}: channels[{at}]") for at, entry in enumerate(listed)]
 
 
 def require_same_world(control: ArmConfig, treatment: ArmConfig) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from headwater.retrieval import channel_class
-from headwater.retrieval.base import Channel
 from headwater.simulation.arms import ArmConfig
 from headwater.simulation.homepage import ChannelHomepage, Health
 from headwater.simulation.measures import Measures
@@ -14,6 +12,7 @@ from headwater.simulation.play import Page
 from headwater.simulation.ranklogs import RankLogs
 from headwater.simulation.scenarios import HOMEPAGE
 from headwater.simulation.summary import Funnel
+from headwater.simulation.trained import trained
 from headwater.simulation.warmup import Say, WarmUp
 from headwater.simulation.world import DAY
 
@@ -52,10 +51,7 @@ def run_arm(start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: No
         Empty; the rank log and the store of nearline are kept there.
     """
     catalogue, users = start.world.catalogue, arm.bazaar.world.users
-    channels: list[Channel] = []
-    for settings in arm.channels:
-        say(f"{arm.name}: training {settings.name}")
-        channels.append(channel_class(settings.kind)(settings).fit(start.clicks))
+    channels = [trained(settings, start, lambda what: say(f"{arm.name}: {what}")) for settings in arm.channels]
     begin = (arm.days.warm_up + arm.days.settle) * DAY
     measures = Measures(users, catalogue.categories, begin, begin + arm.days.measured * DAY)
     funnel = Funnel()
