@@ -68,8 +68,11 @@ def abtest(
     ] = 1_000,
     salt: Annotated[int, typer.Option(help="Of the hash that assigns users to arms.", min=0)] = 0,
     output: Annotated[Path | None, typer.Option("--json", help="Also write all figures to this file.")] = None,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Play two arms in closed loop for the same users, and test what differs.
+
+    The first days, and what was trained on them, are kept in the home, so that other arms of that world begin sooner.
 
     Example: headwater simulate abtest recipes/bazaar/control.toml recipes/bazaar/treatment.toml
     """
@@ -79,13 +82,13 @@ def abtest(
     from headwater.simulation.abtest import assign, paired, rerandomised, sample_ratio, sampling_error, split
     from headwater.simulation.arms import load_arm, require_same_world
     from headwater.simulation.loop import run_arm
-    from headwater.simulation.warmup import warm_up
+    from headwater.simulation.warmup import kept_warm_up
 
     console = Console()
     arms = [load_arm(path) for path in (control, treatment)]
     require_same_world(*arms)
     with console.status("") as status:
-        start = warm_up(arms[0].bazaar, arms[0].days.warm_up, status.update)
+        start = kept_warm_up(home / "bazaar", arms[0].bazaar, arms[0].days.warm_up, status.update)
         say_world(console, start.world)
         results = []
         for arm in arms:
