@@ -111,12 +111,16 @@ def load_arm(path: Path) -> ArmConfig:
     return parse(ArmConfig, values | parsed, str(path))
 
 
-def parsed_channels(values: dict[str, Any], path: Path) -> list[ChannelSettings]:
-    """The settings of each `[[channels]]` of a file's values, by its kind; raises `ConfigError` as `load_arm` does."""
-    listed = values.get("channels", [])
-    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
-        raise ConfigError(f"{path}: channels must be tables: [[channels]], one at least; kinds: {', '.join(CHANNELS)}")
-    return [_channel(entry, f"{path}: channels[{at}]") for at, entry in enumerate(listed)]
+def parsed_channels(values: dict[str, Any], path: Path, key: str = "channels") -> list[ChannelSettings]:
+    """The settings of each table of an array of a file's values, by its kind; raises `ConfigError` as `load_arm` does.
+
+    One at least of `channels`; of another key there may be none.
+    """
+    listed = values.get(key, [])
+    is_short = key == "channels" and not listed
+    if is_short or not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise ConfigError(f"{path}: {key} must be tables: [[{key}]], one at least; kinds: {', '.join(CHANNELS)}")
+    return [_channel(entry, f"{path}: {key}[{at}]") for at, entry in enumerate(listed)]
 
 
 def require_same_world(control: ArmConfig, treatment: ArmConfig) -> None:

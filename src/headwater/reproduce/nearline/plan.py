@@ -19,8 +19,9 @@ from headwater.simulation.arms import ArmConfig, DaysConfig, GlareArm, NearlineA
 from headwater.simulation.config import BazaarConfig
 from headwater.simulation.warmup import WarmUp, kept_warm_up
 
-ONLINE, EVERYTHING, BASE = "online", "everything", "main_search"
-"""Arms: the channels of the homepage's own with Glare; these with MNR's five; the base of the ablations."""
+ONLINE, EVERYTHING, BASE, RIVALS = "online", "everything", "main_search", "rivals"
+"""Arms: the channels of the homepage's own with Glare; these with MNR's five; the base of the ablations; the homepage's
+own with all rivals."""
 
 SEARCH = "nearline/main_search"
 SCENARIOS = ("mini_detail", "post_purchase", "main_search", "in_shop", "photo_search")
@@ -42,6 +43,10 @@ class NearlineRecipe(Settings):
     """Of Table 4, beside the policy's own."""
     betas: tuple[int, ...] = (2, 50)
     """The same for beta, of which the paper shows nothing."""
+    alternatives: tuple[SerializeAsAny[ChannelSettings], ...] = ()
+    """Channels that are tried beside `channels`, each in an arm of its own: Table 3 of Paths. The first is the base."""
+    rivals: tuple[SerializeAsAny[ChannelSettings], ...] = ()
+    """Channels that stand beside `channels`, all in one arm: Table 6 of Divide. The first is the base."""
     stall_seconds: float = Field(default=60.0, gt=0)
     """A busy machine is no fault of a channel."""
 
@@ -112,7 +117,8 @@ def load_plan(folder: Path, *, is_fast: bool = False) -> list[ArmJob]:
 def load_recipe(path: Path) -> NearlineRecipe:
     """Read a recipe; raises `ConfigError` as `load_arm` does."""
     values = read_toml(path)
-    return parse(NearlineRecipe, values | {"channels": parsed_channels(values, path)}, str(path))
+    parsed = {key: parsed_channels(values, path, key) for key in ("channels", "alternatives", "rivals")}
+    return parse(NearlineRecipe, values | parsed, str(path))
 
 
 def arms_of(recipe: NearlineRecipe) -> list[ArmConfig]:
@@ -140,12 +146,15 @@ def arms_of(recipe: NearlineRecipe) -> list[ArmConfig]:
         for value in values:
             if value != getattr(policy, name):
                 ablation(f"{BASE}-{name}-{value}", NearlineArm(policy=_changed(policy, {name: value})))
+    arms += [_arm(recipe, f"with-{other.name}", channels=(*recipe.channels, other)) for other in recipe.alternatives]
+    if recipe.rivals:
+        arms.append(_arm(recipe, RIVALS, channels=(*recipe.channels, *recipe.rivals)))
     return arms
 
 
 def _arm(recipe: NearlineRecipe, name: str, **settings: Any) -> ArmConfig:
-    shared = {"bazaar": recipe.bazaar, "days": recipe.days, "stall_seconds": recipe.stall_seconds}
-    return parse(ArmConfig, {"name": name, "channels": recipe.channels, **shared, **settings}, name)
+    shared = {name: getattr(recipe, name) for name in ("bazaar", "days", "channels", "stall_seconds")}
+    return parse(ArmConfig, {**shared, "name": name, **settings}, name)
 
 
 def _changed(policy: Policy, changed: Mapping[str, Any]) -> Policy:

@@ -1,4 +1,4 @@
-"""What the paper says: Tables 1 to 4 and section 3.4 (multi-scenario nearline retrieval on Taobao's homepage)."""
+"""What papers say of live traffic: MNR's Tables 1 to 4 and section 3.4, Table 3 of Paths, Table 6 of Divide."""
 
 from __future__ import annotations
 
@@ -49,3 +49,14 @@ CONTRADICTION = (
     "the paper contradicts itself: the same channel with the same alpha of 50 has a PVR of 6.99% in its Tables 1 to 3 "
     "and of 3.71% in its Table 4; both are shown as published"
 )
+
+PATHS_TABLE_3 = {
+    "itemcf": {"CTR": 0.0, "clicks a user": 0.0, "session length": 0.0, "diversity": 0.0},
+    "simnet": {"CTR": 0.0925, "clicks a user": 0.0543, "session length": 0.0408, "diversity": 0.1468},
+    "paths": {"CTR": 0.1804, "clicks a user": 0.1538, "session length": 0.0787, "diversity": 0.1960},
+}
+"""Li et al., SIGIR 2021: what serves in the place of item-based CF's index -> relative to it. Their session
+length is in time, ours in visits."""
+
+DIVIDE_TABLE_6 = {"comirec": 0.0, "divide": 0.078}
+"""Zhang et al., WWW 2023: click rate of what each channel gave, relative to ComiRec's 56.1%."""

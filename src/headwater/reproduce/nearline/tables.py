@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headwater.reproduce.nearline.found import Arm, Estimate, Found
+from headwater.reproduce.nearline.cells import INTERVAL, difference, figure, provenance, relative
+from headwater.reproduce.nearline.found import Arm, Found
+from headwater.reproduce.nearline.others import others
 from headwater.reproduce.nearline.plan import BASE, EVERYTHING, ONLINE, SEARCH
 from headwater.reproduce.nearline.published import (
     CONTRADICTION,
@@ -21,7 +23,7 @@ from headwater.reproduce.sheet import NOT_PUBLISHED, Cell, Sheet
 from headwater.show import NOT_RUN
 from headwater.simulation.abtest import Difference, assign, paired, sample_ratio, split
 from headwater.simulation.config import SCENARIOS
-from headwater.simulation.measures import ALL, COUNTS, REFERENCE_K
+from headwater.simulation.measures import ALL, METRICS, REFERENCE_K
 from headwater.simulation.summary import STAGES
 
 NAMES = {
@@ -35,13 +37,12 @@ NAMES = {
     "nearline/in_shop": "MNR, in-shop",
     "nearline/photo_search": "MNR, photo search",
 }
-INTERVAL = "in brackets: the 95% interval of a bootstrap over 250 groups of users, 1,000 draws"
 
 
 def sheets(found: Found) -> list[Sheet]:
     """Every table of one world."""
     tables = [_table_1, _table_2, _table_3, _table_4, _betas, _online, _funnel]
-    return [table(found) for table in tables]
+    return [*(table(found) for table in tables), *others(found)]
 
 
 def policy_arm(found: Found, name: str, value: int) -> str:
@@ -81,17 +82,17 @@ def _table_1(found: Found) -> Sheet:
         for name in ("pvr", "hirate"):
             published = getattr(theirs, name)
             cells.append(Cell(NOT_PUBLISHED if published is None else f"{published:.2%}"))
-            cells.append(_cell(arm, arm and arm.figure(channel, name)))
+            cells.append(figure(arm, arm and arm.figure(channel, name)))
         cells.append(Cell("base" if channel == ALL else f"{theirs.ctcvr:+.1%}"))
-        cells.append(Cell("base") if channel == ALL and arm else _relative(arm, channel, "ctcvr", arm, ALL))
-        cells.append(_relative(arm, channel, "ctr", arm, ALL) if channel != ALL or not arm else Cell("base"))
+        cells.append(Cell("base") if channel == ALL and arm else relative(arm, channel, "ctcvr", arm, ALL))
+        cells.append(relative(arm, channel, "ctr", arm, ALL) if channel != ALL or not arm else Cell("base"))
         sums = arm.channels.get(channel) if arm else None
         mean, bought = (NOT_RUN, NOT_RUN) if sums is None else _sizes(sums)
         lines.append([*cells, Cell(mean), Cell(bought)])
     head = ["channel", "truncation", "PVR published", "PVR ours", "Hirate published", "Hirate ours", "CTCVR published"]
     head += ["CTCVR ours", "CTR ours", "retrieved", "purchases"]
     notes = [
-        *_provenance(found, [EVERYTHING]),
+        *provenance(found, [EVERYTHING]),
         "PVR: share of exposed items that the channel had retrieved; all that did are credited. Hirate: share of the "
         f"clicks of the next 24 hours, in all scenarios, times {REFERENCE_K} over mean retrieved. CTCVR and CTR: of "
         "what was exposed and retrieved, relative to all channels; published CTCVR likewise",
@@ -133,16 +134,16 @@ def _ablation(
         arm = found.arm(name)
         pvr, ctcvr = (theirs.pvr, theirs.ctcvr) if theirs else (None, None)
         cells = [Cell(said), Cell(NOT_PUBLISHED if pvr is None else f"{pvr:.2%}")]
-        cells.append(_cell(arm, arm and arm.figure(SEARCH, "pvr")))
+        cells.append(figure(arm, arm and arm.figure(SEARCH, "pvr")))
         cells.append(Cell(NOT_PUBLISHED if ctcvr is None else f"{ctcvr:+.1%}" if ctcvr else "base"))
         is_base = arm is not None and name == BASE
         for_base = [Cell("base")] * 3
         metrics = ("ctcvr", "ctr", "hirate")
-        cells += for_base if is_base else [_relative(arm, SEARCH, metric, base, SEARCH) for metric in metrics]
+        cells += for_base if is_base else [relative(arm, SEARCH, metric, base, SEARCH) for metric in metrics]
         lines.append(cells)
     head = [what, "PVR published", "PVR ours", "CTCVR published", "CTCVR ours", "CTR ours", "Hirate ours"]
     said = [
-        *_provenance(found, [name for _, name, _ in rows]),
+        *provenance(found, [name for _, name, _ in rows]),
         "beside the homepage's own channels, without Glare and the other scenarios; relative to the base, the same "
         "users in both arms",
         INTERVAL,
@@ -154,12 +155,12 @@ def _ablation(
 def _online(found: Found) -> Sheet:
     pairs, halves = (online_test(found, is_split=is_split) for is_split in (False, True))
     lines = []
-    for at, metric in enumerate(["CTR", "CTCVR", "diversity", "transactions", "session length"]):
+    for at, metric in enumerate(METRICS):
         published = f"{TRANSACTIONS:+.0%}" if metric == "transactions" else NOT_PUBLISHED
-        ours = [_difference(differences[at]) if differences else Cell(NOT_RUN) for differences in (pairs, halves)]
+        ours = [difference(differences[at]) if differences else Cell(NOT_RUN) for differences in (pairs, halves)]
         lines.append([Cell(metric), Cell(published), *ours])
     control = found.arm(ONLINE)
-    notes = [*_provenance(found, [ONLINE, EVERYTHING])]
+    notes = [*provenance(found, [ONLINE, EVERYTHING])]
     if control is not None and halves:
         ratio = sample_ratio(_is_treated(control))
         notes.append(
@@ -168,7 +169,7 @@ def _online(found: Found) -> Sheet:
         )
     notes += [
         "the homepage with MNR's five channels against the same without; transactions are those of all scenarios, the "
-        "first three those of the homepage",
+        "others but the session's length those of the homepage",
         "in brackets: 95% intervals of a bootstrap over users; p by the delta method",
     ]
     head = ["metric", "published", "every user in both arms", "users split by a hash"]
@@ -188,34 +189,7 @@ def _funnel(found: Found) -> Sheet:
         rates = Cell(f"{counts['clicks'] / shown:.2%}"), Cell(f"{counts['purchases'] / shown:.3%}")
         lines.append([Cell(name), *cells, *rates])
     head = ["scenario", *STAGES, "CTR", "CTCVR"]
-    return Sheet(f"Scenarios, {found.recipe}: measured days", head, lines, _provenance(found, [EVERYTHING]))
-
-
-def percent(estimate: Estimate, *, is_relative: bool = False) -> str:
-    """Such as ``6.99% [6.80 to 7.20]``, or with signs where it is a difference."""
-    form = "+.1f" if is_relative else ".2f"
-    value, low, high = (format(100 * part, form) for part in estimate)
-    return f"{value}% [{low} to {high}]"
-
-
-def _cell(arm: Arm | None, estimate: Estimate | None) -> Cell:
-    if arm is None:
-        return Cell(NOT_RUN)
-    return Cell(NOT_PUBLISHED if estimate is None else percent(estimate), arm.source)
-
-
-def _relative(arm: Arm | None, channel: str, metric: str, other: Arm | None, base: str) -> Cell:
-    if arm is None or other is None:
-        return Cell(NOT_RUN)
-    estimate = arm.against(channel, metric, other, base)
-    return Cell(NOT_PUBLISHED if estimate is None else percent(estimate, is_relative=True), arm.source)
-
-
-def _difference(one: Difference) -> Cell:
-    values = f"{one.control:.4g} and {one.treatment:.4g}"
-    if not np.isfinite(one.relative):
-        return Cell(f"{values}, p {one.p:.3f}")
-    return Cell(f"{percent(Estimate(one.relative, one.low, one.high), is_relative=True)}, p {one.p:.3f}", values)
+    return Sheet(f"Scenarios, {found.recipe}: measured days", head, lines, provenance(found, [EVERYTHING]))
 
 
 def _is_treated(arm: Arm) -> np.ndarray:
@@ -234,20 +208,3 @@ def _sizes(sums: np.ndarray) -> tuple[str, str]:
     """Mean retrieved, and purchases, in words."""
     _, _, purchases, requests, retrieved, _, _ = sums.sum(axis=0).tolist()
     return (f"{retrieved / requests:.0f}" if requests else NOT_PUBLISHED), f"{purchases:,}"
-
-
-def _provenance(found: Found, names: Sequence[str]) -> list[str]:
-    arms = [arm for name in dict.fromkeys(names) if (arm := found.arm(name))]
-    if not arms:
-        return []
-    one = arms[0].document
-    exposures = {int(arm.users[:, COUNTS.index("exposures")].sum()) for arm in arms}
-    commits = ", ".join(dict.fromkeys(arm.document["row"]["commit"] for arm in arms))
-    machines = ", ".join(dict.fromkeys(arm.document["row"]["machine"] for arm in arms))
-    days = one["row"]["settings"]["days"]
-    return [
-        f"world {one['world']}: {one['dataset']['users']:,} users, {one['dataset']['items']:,} items; "
-        f"{days['warm_up']} days shared, {days['settle']} to settle, {days['measured']} measured; "
-        f"{min(exposures):,} to {max(exposures):,} homepage exposures an arm",
-        f"commit {commits}; {machines}",
-    ]
