@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from headwater.cli.app import app
 from headwater.config import parse
 from headwater.errors import ArtefactError, ConfigError
 from headwater.reproduce.jobs import Documents, Ended, run_jobs
@@ -124,6 +126,16 @@ def test_a_faulty_recipe_names_the_key(tmp_path: Path, text: str, key: str) -> N
     assert key in str(raised.value)
 
 
+def test_an_alternative_has_an_arm_of_its_own_and_rivals_share_one() -> None:
+    others = tuple(PopularConfig(name=name) for name in ("itemcf", "paths"))
+    rivals = tuple(PopularConfig(name=name) for name in ("comirec", "divide"))
+    planned = arms_of(SMALL.model_copy(update={"alternatives": others, "rivals": rivals}))
+    names = {arm.name: [channel.name for channel in arm.channels] for arm in planned}
+    assert names["with-itemcf"] == ["popular", "itemcf"]
+    assert names["with-paths"] == ["popular", "paths"]
+    assert names["rivals"] == ["popular", "comirec", "divide"]
+
+
 def test_an_alpha_that_the_operator_refuses_is_refused_when_arms_are_planned() -> None:
     with pytest.raises(ConfigError, match="alpha"):
         arms_of(parse(NearlineRecipe, {**SMALL.model_dump(), "channels": SMALL.channels, "alphas": (0,)}, "small"))
@@ -171,6 +183,47 @@ def test_tables_have_what_was_published_beside_ours_and_say_what_was_not_run(
     assert answers["Does the score give more of what is exposed than chance?"] == "not run"
     page = write_report([found], tmp_path / "report", print).read_text(encoding="utf-8")
     assert "made-up marketplace" in page
+
+
+def test_arms_of_other_papers_stand_beside_what_those_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = tuple(PopularConfig(name=name) for name in ("itemcf", "paths"))
+    rivals = tuple(PopularConfig(name=name) for name in ("comirec", "divide"))
+    recipe = SMALL.model_copy(update={"alternatives": others, "rivals": rivals})
+    planned = [ArmJob("small", arm) for arm in arms_of(recipe)]
+    found = found_of(Documents(tmp_path), {BASE: arm(noise=1)}, monkeypatch)
+    base, both = found.arms[BASE], Arm({**found.arms[BASE].document}, found.arms[BASE].users.copy(), {}, np.zeros((6, 6)))  # fmt: skip  # noqa: E501
+    both.users[:, COUNTS.index("clicks")] *= 2
+    both.channels.update({ALL: base.channels[ALL], "comirec": base.channels[SEARCH], "divide": base.channels[SEARCH].copy()})  # fmt: skip  # noqa: E501
+    both.channels["divide"][:, SUMS.index("clicks")] *= 3
+    arms = {"with-itemcf": base, "with-paths": both, "rivals": both}
+    paths, divide = sheets(Found("small", arms, planned))[-2:]
+    assert [cell.text for cell in paths.lines[1]][:4:3] == ["paths", "+15.38%"]
+    assert paths.lines[1][2].text.startswith("+100.0%"), "twice the clicks"
+    assert [cell.text for cell in divide.lines[1]][:3] == ["divide", "+7.8%", "+200.0% [+200.0 to +200.0]"]
+    assert len(sheets(found)) == len(sheets(Found("small", arms, planned))) - 2, "none where none is planned"
+
+
+def test_the_verb_lists_runs_and_writes_a_page_that_holds_what_it_shows(tmp_path: Path) -> None:
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    world = "users = 60\nitems = 400\ndays = 4\ncategories = 8\ndepartments = 4\nshops = 8\nbrands = 8\n"
+    (recipes / "tiny.toml").write_text(
+        f'[bazaar.world]\n{world}[days]\nsettle = 0\nmeasured = 1\n[[channels]]\nkind = "popular"\n'
+    )
+    places = ["--home", str(tmp_path), "--recipes", str(recipes), "--results", str(tmp_path / "results")]
+
+    def run(*words: str) -> str:
+        result = CliRunner().invoke(app, ["reproduce", "nearline", *places, *words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert run("--list").count("not run") == len(arms_of(load_recipe(recipes / "tiny.toml")))
+    assert "tiny/online: " in run("--only", "tiny/online")
+    assert "done" in run("--list", "--only", "tiny/online")
+    page = (tmp_path / "reports" / "reproduce-nearline" / "index.html").read_text(encoding="utf-8")
+    assert "Does the shape come out?" in page
 
 
 def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
