@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from headwater.reproduce.nearline.cells import percent
 from headwater.reproduce.nearline.found import Estimate, Found
 from headwater.reproduce.nearline.plan import BASE, EVERYTHING, SEARCH
@@ -55,12 +53,13 @@ def _hits(found: Found) -> str:
     arm = found.arm(EVERYTHING)
     if arm is None:
         return NOT_RUN
-    rates = {name: arm.figure(name, "hirate") for name in (*RIVALS, LONG[0], SEARCH)}
-    known = {name: rate.value for name, rate in rates.items() if rate is not None}
-    best = max((known[name] for name in RIVALS if name in known), default=math.nan)
-    ours = [known.get(name, math.nan) for name in (LONG[0], SEARCH)]
-    word = "yes" if min(ours) > best else "in part" if max(ours) > best else "no"
-    return f"{word}: " + ", ".join(f"{NAMES[name]} {value:.2%}" for name, value in known.items())
+    rates = {name: rate for name in RIVALS if (rate := arm.figure(name, "hirate")) is not None}
+    if not rates:
+        return NOT_RUN
+    best = max(rates, key=lambda name: rates[name].value)
+    gains = {name: arm.against(name, "hirate", arm, best) for name in (LONG[0], SEARCH)}
+    parts = [f"{NAMES[name]} {said(gain, expects_more=True)}" for name, gain in gains.items() if gain]
+    return f"{'; '.join(parts)}; against the best of them, {NAMES[best]}"
 
 
 def _least(found: Found) -> str:
