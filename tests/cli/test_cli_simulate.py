@@ -40,7 +40,9 @@ def test_two_arms_are_played_and_tested_and_all_figures_are_kept(tmp_path: Path)
     control, treatment, kept = (tmp_path / name for name in ("control.toml", "treatment.toml", "kept.json"))
     control.write_text(f'name = "plain"\n{arm}')
     treatment.write_text(f'name = "fresh"\n{arm}[nearline]\n')
-    shown = run("abtest", str(control), str(treatment), "--rerandomisations", "50", "--json", str(kept))
+    words = ("abtest", str(control), str(treatment), "--rerandomisations", "50", "--json", str(kept))
+    shown = run(*words, "--home", str(tmp_path / "home"))
+    assert list((tmp_path / "home" / "bazaar").iterdir())
     document = json.loads(kept.read_text())
     assert document["world"] in shown
     assert [one["name"] for one in document["arms"]] == ["plain", "fresh"]

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from headwater.data.schema import Behaviour
 from headwater.errors import ArtefactError
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.simulation.arms import ArmConfig, DaysConfig
@@ -46,8 +44,7 @@ def test_an_arm_goes_on_from_what_was_kept_as_from_what_was_played(
 
 def test_logs_hold_every_exposure_with_its_clicks(played: WarmUp) -> None:
     clicks = sum(int(log.clicks.sum()) for log in played.logs)
-    kinds, counts = np.unique(played.clicks.event_behaviours, return_counts=True)
-    assert clicks == counts[kinds == Behaviour.CLICK].sum()
+    assert clicks == len(played.clicks) > 0
     assert all(len(log.items) > int(log.clicks.sum()) > 0 for log in played.logs)
 
 

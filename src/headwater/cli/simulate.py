@@ -76,8 +76,11 @@ def abtest(
     report: Annotated[
         Path | None, typer.Option(help="Also write a page with pictures, and one user's day, into this folder.")
     ] = None,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Play two arms in closed loop for the same users, and test what differs.
+
+    The first days, and what was trained on them, are kept in the home, so that other arms of that world begin sooner.
 
     Example: headwater simulate abtest recipes/bazaar/control.toml recipes/bazaar/treatment.toml
     """
@@ -88,14 +91,14 @@ def abtest(
     from headwater.simulation.arms import load_arm, require_same_world
     from headwater.simulation.chronicle import Chronicle
     from headwater.simulation.loop import run_arm
-    from headwater.simulation.warmup import warm_up
+    from headwater.simulation.warmup import kept_warm_up
 
     console = Console()
     arms = [load_arm(path) for path in (control, treatment)]
     require_same_world(*arms)
     arms = [arm.fast() for arm in arms] if fast else arms
     with console.status("") as status:
-        start = warm_up(arms[0].bazaar, arms[0].days.warm_up, status.update)
+        start = kept_warm_up(home / "bazaar", arms[0].bazaar, arms[0].days.warm_up, status.update)
         say_world(console, start.world)
         results, chronicles = [], []
         for arm in arms:

@@ -10,11 +10,14 @@ from pydantic import Field, SerializeAsAny, model_validator
 from headwater.config import Settings, parse, read_toml
 from headwater.errors import ConfigError
 from headwater.nearline.policy import Policy
+from headwater.ranking import ranker_class
+from headwater.ranking.config import NetworkConfig, RankerSettings
 from headwater.retrieval import CHANNELS, channel_class
 from headwater.retrieval.base import ChannelSettings
 from headwater.simulation.config import BazaarConfig
 
 Refresh = Literal["stream", "daily"]
+Scenario = Literal["homepage", "main_search", "photo_search", "post_purchase", "in_shop", "mini_detail"]
 
 GLARE = "glare"
 """Name of the channel that reads the homepage's own log."""
@@ -72,6 +75,10 @@ class ArmConfig(Settings):
     weights: dict[str, float] = Field(default_factory=dict)
     """Share of the homepage's candidates by channel, 1 for one that is not named. As in recipes, `nearline` is all
     scenarios together, and `nearline/main_search` one of them."""
+    rankers: dict[Scenario, SerializeAsAny[RankerSettings]] = Field(default_factory=dict)
+    """Rankers of the ranking stage, `din` or `can`, by scenario, trained on what that scenario showed in the first
+    days; the bazaar's logistic regression where none is named. They know what a service would: the user's clicks and
+    the item on view. What a search asks for they do not, but all its candidates are of that category."""
     stall_seconds: float = Field(default=10.0, gt=0)
     """How long a channel may take for the requests of one minute before it is cut off."""
 
@@ -105,11 +112,20 @@ class ArmConfig(Settings):
 def load_arm(path: Path) -> ArmConfig:
     """Read an arm; raises `ConfigError`, which names the file, the key, and the nearest valid one."""
     values = read_toml(path)
-    listed = values.get("channels", [])
-    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
-        raise ConfigError(f"{path}: channels must be tables: [[channels]], one at least; kinds: {', '.join(CHANNELS)}")
-    channels = [_channel(entry, f"{path}: channels[{at}]") for at, entry in enumerate(listed)]
-    return parse(ArmConfig, values | {"channels": channels}, str(path))
+    parsed = {"channels": parsed_channels(values, path), "rankers": _rankers(values.get("rankers", {}), str(path))}
+    return parse(ArmConfig, values | parsed, str(path))
+
+
+def parsed_channels(values: dict[str, Any], path: Path, key: str = "channels") -> list[ChannelSettings]:
+    """The settings of each table of an array of a file's values, by its kind; raises `ConfigError` as `load_arm` does.
+
+    One at least of `channels`; of another key there may be none.
+    """
+    listed = values.get(key, [])
+    is_short = key == "channels" and not listed
+    if is_short or not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise ConfigError(f"{path}: {key} must be tables: [[{key}]], one at least; kinds: {', '.join(CHANNELS)}")
+    return [_channel(entry, f"{path}: {key}[{at}]") for at, entry in enumerate(listed)]
 
 
 def require_same_world(control: ArmConfig, treatment: ArmConfig) -> None:
@@ -123,6 +139,18 @@ def require_same_world(control: ArmConfig, treatment: ArmConfig) -> None:
         raise ConfigError(f"days: {control.name!r} and {treatment.name!r} play other days; give both the same")
     if control.name == treatment.name:
         raise ConfigError(f"name: both arms are named {control.name!r}")
+
+
+def _rankers(given: Any, where: str) -> dict[str, RankerSettings]:
+    if not isinstance(given, dict) or not all(isinstance(entry, dict) and "kind" in entry for entry in given.values()):
+        raise ConfigError(f'{where}: rankers must be tables with a `kind`, such as [rankers.homepage] kind = "din"')
+    found = {}
+    for scenario, entry in given.items():
+        own = getattr(ranker_class(entry["kind"]), "config_class", None)
+        if own is None or not issubclass(own, NetworkConfig):
+            raise ConfigError(f"{where}: rankers.{scenario}.kind: {entry['kind']!r} does not learn from impressions")
+        found[scenario] = parse(own, entry, f"{where}: rankers.{scenario}")
+    return found
 
 
 def _channel(entry: dict[str, Any], where: str) -> ChannelSettings:

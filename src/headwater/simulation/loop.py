@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from headwater.retrieval import channel_class
-from headwater.retrieval.base import Channel
 from headwater.simulation.arms import ArmConfig
 from headwater.simulation.chronicle import Chronicle
 from headwater.simulation.homepage import ChannelHomepage, Health
@@ -15,6 +13,7 @@ from headwater.simulation.play import Page
 from headwater.simulation.ranklogs import RankLogs
 from headwater.simulation.scenarios import HOMEPAGE
 from headwater.simulation.summary import Funnel
+from headwater.simulation.trained import rankers_of, trained
 from headwater.simulation.warmup import Say, WarmUp
 from headwater.simulation.world import DAY
 
@@ -45,7 +44,7 @@ class ArmResult:
 def run_arm(
     start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: None, chronicle: Chronicle | None = None
 ) -> ArmResult:
-    """Train the arm's channels, and play its days in closed loop.
+    """Train the arm's channels and rankers, and play its days in closed loop.
 
     Parameters
     ----------
@@ -57,10 +56,8 @@ def run_arm(
         Given every page.
     """
     catalogue, users = start.world.catalogue, arm.bazaar.world.users
-    channels: list[Channel] = []
-    for settings in arm.channels:
-        say(f"{arm.name}: training {settings.name}")
-        channels.append(channel_class(settings.kind)(settings).fit(start.clicks))
+    channels = [trained(settings, start, lambda what: say(f"{arm.name}: {what}")) for settings in arm.channels]
+    rankers = rankers_of(arm.rankers, start, lambda what: say(f"{arm.name}: {what}"))
     begin = (arm.days.warm_up + arm.days.settle) * DAY
     measures = Measures(users, catalogue.categories, begin, begin + arm.days.measured * DAY)
     funnel = Funnel()
@@ -68,13 +65,13 @@ def run_arm(
     try:
         homepage = ChannelHomepage(
             [*channels, *logs.channels],
-            start.rankers[HOMEPAGE],
+            rankers[HOMEPAGE],
             arm.weights,
             catalogue,
             stall_seconds=arm.stall_seconds,
             watch=measures.watch,
         )
-        play = start.play.fork(start.rankers, homepage, ranks_all=logs.is_read)
+        play = start.play.fork(rankers, homepage, ranks_all=logs.is_read)
         for day in range(arm.days.warm_up, arm.days.in_all):
             say(f"{arm.name}: day {day}")
             is_measured = day * DAY >= begin

@@ -23,6 +23,7 @@ COUNTS = ("users", "exposures", "clicks", "purchases", "pages", "categories", "t
 METRICS = {
     "CTR": ("clicks", "exposures"),
     "CTCVR": ("purchases", "exposures"),
+    "clicks a user": ("clicks", "users"),
     "diversity": ("categories", "pages"),
     "transactions": ("transactions", "users"),
     "session length": ("visits", "sessions"),

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from headwater.data.queries import Queries
+from headwater.ranking.base import Ranker
 from headwater.retrieval.base import Candidates
 from headwater.simulation import ranking_kernels as kernels
 from headwater.simulation.catalogue import Shelves
 from headwater.simulation.config import SCENARIOS
 from headwater.simulation.ranking import Context, ScenarioRanker
-from headwater.simulation.scenarios import HOMEPAGE, NO_ITEM, Requests, shelves_of
+from headwater.simulation.scenarios import HOMEPAGE, NO_ITEM, Requests, on_view, shelves_of
 from headwater.simulation.shoppers import Outcome, Shoppers
 from headwater.simulation.world import DAY, World
 
@@ -98,14 +99,14 @@ class Play:
     def __init__(
         self,
         world: World,
-        rankers: Sequence[ScenarioRanker] | None = None,
+        rankers: Sequence[Ranker] | None = None,
         homepage: Source | None = None,
         *,
         ranks_all: bool = True,
         keeps_features: bool = False,
     ) -> None:
         self._world = world
-        self._rankers = list(rankers or (ScenarioRanker(name, world.catalogue) for name in SCENARIOS))
+        self._rankers: list[Ranker] = list(rankers or (ScenarioRanker(name, world.catalogue) for name in SCENARIOS))
         self._homepage = homepage
         self._ranks_all = ranks_all
         self._keeps_features = keeps_features
@@ -118,7 +119,7 @@ class Play:
         self.shoppers = Shoppers(world, least_gap=TICK)
         self.day = 0
 
-    def fork(self, rankers: Sequence[ScenarioRanker], homepage: Source | None, *, ranks_all: bool = True) -> Play:
+    def fork(self, rankers: Sequence[Ranker], homepage: Source | None, *, ranks_all: bool = True) -> Play:
         """Another play that goes on from here with the same users, who then live apart from those of this one."""
         other = Play(self._world, rankers, homepage, ranks_all=ranks_all)
         other.shoppers, other.day = self.shoppers.copy(), self.day
@@ -177,8 +178,12 @@ class Play:
             scores = found.scores
         else:
             found = self._from_shelves(scenario, requests)
-            features = self._rankers[scenario].describe(queries, found, self._context(requests))
-            scores = features @ self._rankers[scenario].weights.astype(np.float32)
+            ranker = self._rankers[scenario]
+            if isinstance(ranker, ScenarioRanker):
+                features = ranker.describe(queries, found, self._context(requests))
+                scores = features @ ranker.weights.astype(np.float32)
+            else:
+                scores = ranker.score(on_view(queries, requests), found)
         offsets = found.offsets
         kernels.explore(
             self._seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,8 +66,11 @@ class WarmUp:
         At the midnight after them; `Play.fork` goes on without changing it.
     rankers : tuple of six ScenarioRanker
     clicks : Dataset
-        Clicks, carts and purchases of all scenarios.
+        Of all scenarios: what the platform keeps of a user, and so what channels will be asked with. Carts and
+        purchases are in `logs`.
     logs : tuple of six ScenarioLog
+    place : Path or None
+        The folder that it is kept in.
     """
 
     world: World
@@ -75,6 +78,7 @@ class WarmUp:
     rankers: tuple[ScenarioRanker, ...]
     clicks: Dataset
     logs: tuple[ScenarioLog, ...]
+    place: Path | None = None
 
     @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -87,6 +91,10 @@ class WarmUp:
 
     def checksum(self) -> str:
         """xxh3-128 of all that an arm begins with."""
+        return self._checksum
+
+    @cached_property
+    def _checksum(self) -> str:
         digest = xxhash.xxh3_128(self.clicks.checksum().encode())
         for name, values in sorted(self.arrays.items()):
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
@@ -135,7 +143,7 @@ def kept_warm_up(folder: Path, bazaar: BazaarConfig, days: int, say: Say = lambd
             about = {"format": FORMAT, "world": bazaar.hash, "days": days, "checksum": found.checksum()}
             about["files"] = {name: file_checksum(content / name) for name in (CLICKS, STATE)}
             (content / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
-    return found
+    return replace(found, place=place)
 
 
 def _read(place: Path, bazaar: BazaarConfig, days: int) -> WarmUp | None:
@@ -196,15 +204,15 @@ class _TrainingLog:
 
     def dataset(self, world: World) -> Dataset:
         users, items, behaviours, times = (np.concatenate(columns) for columns in zip(*self._acts, strict=True))
-        assert (behaviours >= Behaviour.CLICK).all()
+        clicks = behaviours == Behaviour.CLICK
         return Dataset.from_events(
             f"bazaar {world.config.hash}",
             world.users,
             world.catalogue.items,
-            event_users=users,
-            event_items=items,
-            event_times=times,
-            event_behaviours=behaviours,
+            event_users=users[clicks],
+            event_items=items[clicks],
+            event_times=times[clicks],
+            event_behaviours=behaviours[clicks],
             item_attributes=world.catalogue.attributes(),
             user_attributes=world.demographics,
         )
