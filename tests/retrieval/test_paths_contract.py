@@ -16,6 +16,7 @@ from headwater.nn.training import TrainingConfig
 from headwater.retrieval import Channel
 from headwater.retrieval.paths.channel import Paths
 from headwater.retrieval.paths.config import PathsConfig
+from headwater.retrieval.paths.simnet import SimNet, SimNetConfig
 
 SMALL: dict[str, Any] = {
     "length": 12,
@@ -100,6 +101,35 @@ class TestGreedyPathsContract(TrainedChannelContract):
 class TestOnlyGreedyPathsContract(TrainedChannelContract):
     def make_channel(self, data: Dataset, queries: Queries) -> Channel:
         return trained("only paths", "greedy")
+
+
+@cache
+def simnet() -> SimNet:
+    settings = {**SMALL, "neighbours": 10, "candidates_per_item": 30, "followed_triggers": 5}
+    return SimNet(SimNetConfig(**settings)).fit(generated_dataset())
+
+
+class TestSimNetContract(TrainedChannelContract):
+    def make_channel(self, data: Dataset, queries: Queries) -> Channel:
+        return simnet()
+
+
+def test_simnets_index_adds_up_what_the_rows_of_the_latest_triggers_hold() -> None:
+    channel, data = simnet(), generated_dataset()
+    queries = data.queries(np.arange(4))
+    found = channel.retrieve(queries, 50)
+    assert len(found) > 20
+    for row in range(4):
+        history = queries.items[queries.offsets[row] : queries.offsets[row + 1]][-5:]
+        expected: dict[int, float] = {}
+        for trigger in history.tolist():
+            for item, similarity in zip(*channel.index.row(trigger), strict=True):
+                if item >= 0:
+                    expected[int(item)] = expected.get(int(item), 0.0) + float(np.logaddexp(0, np.float32(similarity)))
+        mine = found.rows == row
+        assert dict(zip(found.items[mine].tolist(), found.scores[mine].tolist(), strict=True)) == pytest.approx(
+            expected, rel=1e-5
+        )
 
 
 class TestRichGreedyPathsContract(TrainedChannelContract):

@@ -11,6 +11,7 @@ from headwater.retrieval.base import Candidates, Mask, Reasons
 from headwater.retrieval.classic import Popular
 from headwater.simulation.homepage import FAULTS, ChannelHomepage
 from headwater.simulation.play import Page, Play
+from headwater.simulation.ranking import ScenarioRanker
 from headwater.simulation.scenarios import HOMEPAGE
 from headwater.simulation.world import World
 
@@ -29,6 +30,10 @@ class Broken:
 
     def explain(self, queries: Queries, candidates: Candidates) -> Reasons:
         return [()] * len(candidates)
+
+
+def ranker(world: World) -> ScenarioRanker:
+    return ScenarioRanker("homepage", world.catalogue)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_a_channel_that_throws_is_cut_off_and_one_that_stalls_at_once_and_the_ot
 ) -> None:
     end = threading.Event()
     homepage = ChannelHomepage(
-        [Broken("throws"), Broken("stalls", end), popular], {}, small.catalogue, stall_seconds=0.2
+        [Broken("throws"), Broken("stalls", end), popular], ranker(small), {}, small.catalogue, stall_seconds=0.2
     )
     pages: list[Page] = []
     Play(small, homepage=homepage).play_day(pages.append)
@@ -70,7 +75,7 @@ def test_a_channel_that_throws_is_cut_off_and_one_that_stalls_at_once_and_the_ot
 
 def test_a_homepage_whose_only_channel_is_broken_shows_nothing_and_the_play_goes_on(small: World) -> None:
     pages: list[Page] = []
-    Play(small, homepage=ChannelHomepage([Broken("throws")], {}, small.catalogue)).play_day(pages.append)
+    Play(small, homepage=ChannelHomepage([Broken("throws")], ranker(small), {}, small.catalogue)).play_day(pages.append)
     assert sum(len(page.outcome.items) for page in pages if page.scenario == HOMEPAGE) == 0
     assert sum(len(page.outcome.items) for page in pages if page.scenario != HOMEPAGE) > 0
 
@@ -79,7 +84,7 @@ def test_the_homepage_shows_nothing_that_its_user_clicked_or_that_is_not_on_sale
     small: World, popular: Popular
 ) -> None:
     pages: list[Page] = []
-    Play(small, homepage=ChannelHomepage([popular], {}, small.catalogue)).play_day(pages.append)
+    Play(small, homepage=ChannelHomepage([popular], ranker(small), {}, small.catalogue)).play_day(pages.append)
     for page in pages:
         if page.scenario != HOMEPAGE:
             continue

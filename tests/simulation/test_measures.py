@@ -64,15 +64,16 @@ def test_hirate_is_hits_of_the_next_24_hours_in_all_scenarios_normalised_by_what
     found.watch(retrieved(200, [3, 4], [0, 2]))  # the day's second request is not sampled
     found(page(MAIN_SEARCH, 500, [0, 2, 3], [1, 1, 1], [1, 1, 0], [0, 0, 0]))  # clicks 0 and 2
     found(page(HOMEPAGE, 100 + DAY + 1, [1], [1], [1], [0]))  # too late
-    assert found.hirate("a") == (pytest.approx(1 / 2 * REFERENCE_K / 2), 2.0)
-    assert found.hirate("b") == (pytest.approx(1 / 2 * REFERENCE_K / 4), 4.0)
-    assert found.hirate(ALL) == (pytest.approx(1 * REFERENCE_K / 5), 5.0)
+    rows = {row.name: (row.hirate, row.retrieved) for row in found.channels()}
+    assert rows["a"] == (pytest.approx(1 / 2 * REFERENCE_K / 2), 2.0)
+    assert rows["b"] == (pytest.approx(1 / 2 * REFERENCE_K / 4), 4.0)
+    assert rows[ALL] == (pytest.approx(1 * REFERENCE_K / 5), 5.0)
 
 
 def test_a_request_whose_24_hours_are_not_all_measured_has_no_hirate() -> None:
     found = measures()
     found.watch(retrieved(DAY + 1, [0], [1]))
-    assert math.isnan(found.hirate("a")[0])
+    assert all(math.isnan(row.hirate) for row in found.channels())
 
 
 def test_counts_are_by_user_and_the_homepages_apart_from_transactions_visits_and_sessions() -> None:

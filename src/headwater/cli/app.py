@@ -21,6 +21,8 @@ from headwater.cli.ranklog import ranklog_app
 from headwater.cli.release import release_app
 from headwater.cli.reproduce import reproduce_app
 from headwater.cli.simulate import simulate_app
+from headwater.cli.simulate_logs import logs
+from headwater.cli.simulate_sensitivity import sensitivity
 from headwater.cli.stream import stream_app
 from headwater.errors import HeadwaterError
 
@@ -47,6 +49,8 @@ app.command()(search)
 app.command()(recommend)
 app.command()(similar)
 app.command()(serve)
+simulate_app.command()(logs)
+simulate_app.command()(sensitivity)
 app.add_typer(simulate_app, name="simulate")
 app.add_typer(stream_app, name="stream")
 app.add_typer(nearline_app, name="nearline")

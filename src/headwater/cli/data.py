@@ -134,8 +134,9 @@ def import_impressions_(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE",
-            help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson; with --layout a folder or archive.",
+            metavar="FILE|FOLDER",
+            help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson, or a folder of .parquet files; with "
+            "--layout a folder or archive.",
         ),
     ],
     name: Annotated[str | None, typer.Option("--name", help="Name to keep them under. (default: the file's)")] = None,
@@ -155,7 +156,8 @@ def import_impressions_(
         list[str] | None, typer.Option(metavar="COLUMN", help="A feature of the request: position. Repeatable.")
     ] = None,
     history: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Events with times of their own, for the users' histories.")
+        Path | None,
+        typer.Option(metavar="FILE|FOLDER", help="Events with times of their own, for the users' histories."),
     ] = None,
     items_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Item attributes, one row an item: category, shop.")

@@ -280,3 +280,50 @@ def search_knowledge(
             say=telling(console, status),
         )
     print_trials(console, lines)
+
+
+@reproduce_app.command("nearline")
+def nearline(
+    home: HomeOption = DEFAULT_HOME,
+    recipes: Annotated[Path, typer.Option(help="Folder of recipes, one for each world.")] = Path(
+        "recipes/reproduce/nearline"
+    ),
+    results: ResultsOption = None,
+    report: ReportOption = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="JOB", help="Play these arms only, e.g. 'frozen/main*'. Repeatable.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Arms of every kind, in a small world, on a CPU.")] = False,
+    is_list: ListOption = False,
+    is_run: RunOption = True,
+) -> None:
+    """Multi-scenario nearline retrieval (MNR): Tables 1 to 4 and the online test, in a made-up marketplace.
+
+    Each job plays one arm in closed loop; all go on from the same first days, which the home keeps. Tables are made of
+    the documents that jobs leave, wherever they ran.
+
+    Examples: headwater reproduce nearline --fast; headwater reproduce nearline --only frozen/everything
+    """
+    from headwater.reproduce.jobs import chosen_jobs
+    from headwater.reproduce.nearline.found import read_found
+    from headwater.reproduce.nearline.measure import measure, said_of
+    from headwater.reproduce.nearline.pages import write_report
+    from headwater.reproduce.nearline.plan import load_plan
+    from headwater.reproduce.nearline.tables import sheets
+    from headwater.reproduce.nearline.verdicts import verdicts
+    from headwater.reproduce.show import print_jobs
+
+    console = Console()
+    name, documents = _documents("nearline", home, results, is_fast=fast)
+    jobs = load_plan(recipes, is_fast=fast)
+    chosen = chosen_jobs(jobs, only or [])
+    if is_list:
+        print_jobs(console, chosen, documents)
+        return
+    has_failed = is_run and _run(
+        console, chosen, documents, measure, home=home, packed=None, is_only=bool(only), said=said_of
+    )
+    found = read_found(jobs, documents, lambda text: console.print(text, soft_wrap=True, markup=False))
+    _report(console, found, sheets, verdicts, write_report, report or home / "reports" / name)
+    if has_failed:
+        raise typer.Exit(1)

@@ -32,6 +32,12 @@ SEEDS = 3
 """Of the rows that matter most."""
 
 
+class Data(Protocol):
+    """What a job is measured on: a `Dataset`, or what stands for one."""
+
+    def checksum(self) -> str: ...
+
+
 class Work(Protocol):
     """One thing to run: what jobs of every paper have."""
 
@@ -51,18 +57,18 @@ class Work(Protocol):
         """Hash of every setting that decides its figures, but the seed."""
         ...
 
-    def load(self, home: Path, packed: Path | None) -> Dataset:
-        """Its data set. Raises `DatasetUnavailable`."""
+    def load(self, home: Path, packed: Path | None) -> Data:
+        """What it is measured on. Raises `DatasetUnavailable`."""
         ...
 
-    def head(self, dataset: Dataset) -> dict[str, Any]:
+    def head(self, dataset: Any) -> dict[str, Any]:
         """What its document says of data and settings; the checksum of the data as `dataset.checksum`."""
         ...
 
 
 W = TypeVar("W", bound=Work)
-Measure = Callable[[W, Dataset, Say], dict[str, Any]]
-"""What a paper wants to know of one job: plain values for its document."""
+Measure = Callable[[W, Any, Say], dict[str, Any]]
+"""What a paper wants to know of one job, given what its `load` gave: plain values for its document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,7 @@ class Documents:
         """Whether a document of other settings or of another version stands in the job's place."""
         return self.path(job).exists() and self.read(job) is None
 
-    def write(self, job: Work, dataset: Dataset, measured: Mapping[str, Any]) -> dict[str, Any]:
+    def write(self, job: Work, dataset: Data, measured: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what a job found, with what it was found on; returns the document."""
         document = {
             "format": FORMAT,

@@ -30,6 +30,7 @@ CHANNELS = {
     "popular": "headwater.retrieval.classic.popular:Popular",
     "sasrec": "headwater.retrieval.sequence.sasrec:SASRec",
     "sasrec_plus": "headwater.retrieval.divide.mixed:SASRecPlus",
+    "simnet": "headwater.retrieval.paths.simnet:SimNet",
     "slim": "headwater.retrieval.classic.slim:SLIM",
     "swing": "headwater.retrieval.classic.swing:SWING",
     "youtube_dnn": "headwater.retrieval.towers.youtube_dnn:YoutubeDNN",

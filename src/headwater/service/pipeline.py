@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,13 +18,13 @@ from headwater.data.queries import Queries
 from headwater.data.schema import Behaviour
 from headwater.data.vocabulary import UNKNOWN, key_of
 from headwater.errors import SchemaError, UnknownItem
-from headwater.nearline.channel import NearlineChannel
 from headwater.nearline.ranklog import RankLog
 from headwater.nearline.records import RankedItem, Visit
 from headwater.profile.history import Profile
 from headwater.release import Release
 from headwater.retrieval.base import Candidates, Channel, Mask
-from headwater.retrieval.merge import WeightedQuotas, merge
+from headwater.retrieval.merge import WeightedQuotas
+from headwater.service.matching import Matching, nearline_channels
 from headwater.service.messages import Answer, AnsweredItem, CandidatesRequest, Why
 from headwater.service.why import say_why
 from headwater.store.base import Store
@@ -60,10 +61,9 @@ class Pipeline:
         self.profile = Profile(store)
         self.log = log
         weights = release.manifest.merge.weights
-        scenarios = [name.removeprefix("nearline/") for name in weights if name.startswith("nearline/")]
-        separate = NearlineChannel.separate(store, release.items, scenarios)
-        self.channels: list[Channel] = [*release.channels, *(separate or [NearlineChannel(store, release.items)])]
-        self.quotas = WeightedQuotas({channel.name: weights.get(channel.name, 0.0) for channel in self.channels})
+        channels: list[Channel] = [*release.channels, *nearline_channels(store, release.items, weights)]
+        quotas = WeightedQuotas({channel.name: weights.get(channel.name, 0.0) for channel in channels})
+        self.matching = Matching(channels, quotas, release.ranker)
         self.category_keys = [key_of(name) for name in release.category_names]
         self._unknown_events = 0
 
@@ -85,6 +85,11 @@ class Pipeline:
     def rank(self, hydrated: Hydrated) -> Candidates:
         """The stages between what is known and what is shown: filter, source, score."""
         return self.score(hydrated, self.source(hydrated, self.filter(hydrated)))
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """The release's, and those of nearline."""
+        return self.matching.channels
 
     @property
     def unknown_triggers(self) -> int:
@@ -157,16 +162,13 @@ class Pipeline:
 
     def source(self, hydrated: Hydrated, allowed: Mask) -> Candidates:
         """Ask every channel and merge by weighted quotas into the release's pool size."""
-        pool = max(self.release.manifest.merge.pool, hydrated.request.k)
-        parts = [channel.retrieve(hydrated.queries, pool, allowed=allowed) for channel in self.channels]
-        return merge(parts, pool, strategy=self.quotas)
+        return self.matching.source(
+            hydrated.queries, max(self.release.manifest.merge.pool, hydrated.request.k), allowed
+        )
 
     def score(self, hydrated: Hydrated, candidates: Candidates) -> Candidates:
         """The candidates in the ranker's order, with its scores; equal scores by item code."""
-        scores = self.release.ranker.score(hydrated.queries, candidates)
-        order = np.lexsort((candidates.items, -scores))
-        ranked = candidates.select(order)
-        return Candidates(ranked.n_queries, ranked.rows, ranked.items, scores[order], ranked.channels, ranked.names)
+        return self.matching.score(hydrated.queries, candidates)
 
     def select(self, hydrated: Hydrated, ranked: Candidates) -> list[AnsweredItem]:
         """The first k, each with its channels and its reasons."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ COUNTS = ("users", "exposures", "clicks", "purchases", "pages", "categories", "t
 METRICS = {
     "CTR": ("clicks", "exposures"),
     "CTCVR": ("purchases", "exposures"),
+    "clicks a user": ("clicks", "users"),
     "diversity": ("categories", "pages"),
     "transactions": ("transactions", "users"),
     "session length": ("visits", "sessions"),
@@ -31,6 +33,13 @@ METRICS = {
 ALL = "all channels"
 REFERENCE_K = 100
 """Candidates that Hirate is normalised to."""
+
+GROUPS = 250
+"""User u belongs to group u mod `GROUPS`: sums of groups are what intervals of a channel's figures are drawn from."""
+
+SUMS = ("exposures", "clicks", "purchases", "requests", "retrieved", "behaviours", "hits")
+"""By channel and group. The first three are of the exposures that the channel had retrieved; the others are of the
+requests that Hirate samples, see `Measures.channel_sums`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class ChannelRow:
     pvr : float
         Share of exposed items that the channel had retrieved; several channels may claim one item.
     hirate : float
-        See `Measures.hirate`; nan where no behaviour came within 24 measured hours.
+        See `figures`; nan where no behaviour came within 24 measured hours.
     ctr, ctcvr : float
         Of the exposures that it had retrieved.
     retrieved : float
@@ -61,6 +70,42 @@ class ChannelRow:
     purchases: int
 
 
+def figures(mine: NDArray[np.number], everything: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
+    """PVR, Hirate, CTR, CTCVR and mean retrieved of a channel from its sums; nan where there is nothing to divide by.
+
+    Hirate: of the clicks that a user makes in any scenario within 24 hours of a request, the share whose item the
+    channel had retrieved for it, times `REFERENCE_K` over the mean number of items retrieved.
+
+    Parameters
+    ----------
+    mine, everything : (..., len(SUMS))
+        Sums of the channel, and of all channels together.
+    """
+    exposures, clicks, purchases, requests, retrieved, behaviours, hits = np.moveaxis(mine.astype(np.float64), -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = retrieved / requests
+        return {
+            "pvr": exposures / everything[..., SUMS.index("exposures")],
+            "hirate": hits / behaviours * REFERENCE_K / mean,
+            "ctr": clicks / exposures,
+            "ctcvr": purchases / exposures,
+            "retrieved": mean,
+        }
+
+
+def rows_of(sums: Mapping[str, NDArray[np.int64]]) -> list[ChannelRow]:
+    """A row for each channel of `Measures.channel_sums`; figures of a channel that showed nothing are 0."""
+    totals = {name: by_group.sum(axis=0) for name, by_group in sums.items()}
+    rows = []
+    for name, mine in totals.items():
+        found = {key: float(value) for key, value in figures(mine, totals[ALL]).items()}
+        for key in ("pvr", "ctr", "ctcvr", "retrieved"):
+            found[key] = 0.0 if np.isnan(found[key]) else found[key]
+        exposures, purchases = (int(mine[SUMS.index(count)]) for count in ("exposures", "purchases"))
+        rows.append(ChannelRow(name=name, exposures=exposures, purchases=purchases, **found))
+    return rows
+
+
 class Measures:
     """Sink of `Play`, and watcher of the homepage's channels.
 
@@ -76,10 +121,10 @@ class Measures:
         self._categories, self._begin, self._end = categories, begin, end
         self.users = np.zeros((n_users, len(COUNTS)), np.int64)
         self.users[:, 0] = 1
-        self._by_channel: dict[str, NDArray[np.int64]] = {}
+        self._shown: dict[str, NDArray[np.int64]] = {ALL: np.zeros((GROUPS, 3), np.int64)}
         self._sampled = np.full(n_users, -1, np.int64)
-        self._samples: list[tuple[int, int, str, NDArray[np.int32]]] = []
-        self._clicked: list[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]] = []
+        self._samples: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]]] = {}
+        self._clicked: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
 
     def __call__(self, page: Page) -> None:
         if int(page.requests.times.min()) < self._begin:
@@ -90,19 +135,21 @@ class Measures:
         self._add(users, "sessions", page.requests.moments % 100 == 0)
         self._add(users[rows], "transactions", outcome.purchases)
         clicks = np.flatnonzero(outcome.clicks)
-        self._clicked.append((users[rows[clicks]], page.requests.times[rows[clicks]], outcome.items[clicks]))
+        self._clicked.append((_moment(users[rows[clicks]], page.requests.times[rows[clicks]]), outcome.items[clicks]))
         if page.scenario != HOMEPAGE:
             return
-        for name, values in (("exposures", 1), ("clicks", outcome.clicks), ("purchases", outcome.purchases)):
-            self._add(users[rows], name, values)
+        counts = np.stack([np.ones(len(rows), np.int64), outcome.clicks, outcome.purchases], axis=1)
+        for at, name in enumerate(("exposures", "clicks", "purchases")):
+            self._add(users[rows], name, counts[:, at])
         self._add(users, "pages", 1)
         pairs = np.unique(rows.astype(np.int64) << 32 | self._categories[outcome.items])
         self._add(users[pairs >> 32], "categories", 1)
-        shown = page.shown()
-        for bit, name in enumerate(page.ranked.names):
-            is_found = (page.ranked.channels[shown] >> np.uint32(bit) & np.uint32(1)).astype(bool)
-            counts = (is_found.sum(), outcome.clicks[is_found].sum(), outcome.purchases[is_found].sum())
-            self._by_channel.setdefault(name, np.zeros(3, np.int64))[:] += np.array(counts, np.int64)
+        groups, shown = users[rows] % GROUPS, page.shown()
+        np.add.at(self._shown[ALL], groups, counts)
+        for name in page.ranked.names:
+            is_found = page.ranked.found_by(name)[shown]
+            mine = self._shown.setdefault(name, np.zeros((GROUPS, 3), np.int64))
+            np.add.at(mine, groups[is_found], counts[is_found])
 
     def watch(self, retrieved: Retrieved) -> None:
         """Keep what each channel found for the first homepage visit of each user and day."""
@@ -110,63 +157,69 @@ class Measures:
         days = requests.times // DAY
         first = (requests.times >= self._begin) & (self._sampled[requests.users] < days)
         self._sampled[requests.users[first]] = days[first]
-        for row in np.flatnonzero(first).tolist():
-            user, time = int(requests.users[row]), int(requests.times[row])
-            if time + DAY > self._end:  # its 24 hours are not all measured
-                continue
-            self._samples.append((user, time, ALL, retrieved.merged.of(row).copy()))
-            for part in retrieved.parts:
-                self._samples.append((user, time, part.names[0], part.of(row).copy()))
+        kept = np.flatnonzero(first & (requests.times + DAY <= self._end))  # else its 24 hours are not all measured
+        if not len(kept):
+            return
+        moments = _moment(requests.users[kept], requests.times[kept])
+        for name, part in ((ALL, retrieved.merged), *((part.names[0], part) for part in retrieved.parts)):
+            offsets = part.offsets
+            sizes = np.diff(offsets)[kept]
+            at = np.repeat(offsets[kept] - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
+            self._samples.setdefault(name, []).append((moments, sizes, part.items[at]))
 
     def channels(self) -> list[ChannelRow]:
         """A row for all channels together, then one for each."""
-        total = self.users.sum(axis=0)
-        exposures, clicks, purchases = (int(total[COUNTS.index(name)]) for name in ("exposures", "clicks", "purchases"))
-        rows = [self._row(ALL, exposures, clicks, purchases, exposures)]
-        for name, (shown, clicked, bought) in self._by_channel.items():
-            rows.append(self._row(name, int(shown), int(clicked), int(bought), exposures))
-        return rows
+        return rows_of(self.channel_sums())
 
-    def hirate(self, name: str) -> tuple[float, float]:
-        """(Hirate, mean retrieved) of a channel.
+    def channel_sums(self) -> dict[str, NDArray[np.int64]]:
+        """Channel -> (GROUPS, len(SUMS)) int64; all channels together come first, as `ALL`.
 
-        Of the clicks that a user makes in any scenario within 24 hours of a request, the share whose item the channel
-        had retrieved for it, times `REFERENCE_K` over the mean number of items retrieved.
+        Hirate samples the first homepage request of each user and day whose 24 hours are all measured: `requests` of
+        them, `retrieved` candidates, `behaviours` (clicks in any scenario within the 24 hours), and how many `hits` of
+        these were of an item that the channel had retrieved.
         """
-        behaviours, hits, sizes = 0, 0, []
-        clicks = self._clicks_by_user
-        for user, time, channel, items in self._samples:
-            if channel != name:
-                continue
-            sizes.append(len(items))
-            times, clicked = clicks.get(user, (np.zeros(0, np.int64), np.zeros(0, np.int32)))
-            later = clicked[(times > time) & (times <= time + DAY)]
-            behaviours += len(later)
-            hits += int(np.isin(later, items).sum())
-        retrieved = float(np.mean(sizes)) if sizes else 0.0
-        if not behaviours or not retrieved:
-            return float("nan"), retrieved
-        return hits / behaviours * REFERENCE_K / retrieved, retrieved
+        columns = zip(*self._clicked, strict=True)
+        moments, items = map(np.concatenate, columns) if self._clicked else (np.zeros(0, np.int64),) * 2
+        order = np.argsort(moments, kind="stable")
+        moments, items = moments[order], items[order]
+        found = {}
+        for name in dict.fromkeys((*self._shown, *self._samples)):
+            sums = np.zeros((GROUPS, len(SUMS)), np.int64)
+            sums[:, :3] = self._shown.get(name, 0)
+            self._add_hits(sums, name, moments, items)
+            found[name] = sums
+        return found
 
-    @property
-    def _clicks_by_user(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int32]]]:
-        if not self._clicked:
-            return {}
-        users, times, items = (np.concatenate(columns) for columns in zip(*self._clicked, strict=True))
-        order = np.argsort(users, kind="stable")
-        users, times, items = users[order], times[order], items[order]
-        known, starts = np.unique(users, return_index=True)
-        stops = np.append(starts[1:], len(users))
-        return {
-            int(user): (times[start:stop], items[start:stop])
-            for user, start, stop in zip(known, starts, stops, strict=True)
-        }
-
-    def _row(self, name: str, shown: int, clicks: int, purchases: int, exposures: int) -> ChannelRow:
-        hirate, retrieved = self.hirate(name)
-        pvr = shown / exposures if exposures else 0.0
-        ctr, ctcvr = (clicks / shown, purchases / shown) if shown else (0.0, 0.0)
-        return ChannelRow(name, pvr, hirate, ctr, ctcvr, retrieved, shown, purchases)
+    def _add_hits(
+        self, sums: NDArray[np.int64], name: str, clicked: NDArray[np.int64], clicked_items: NDArray[np.integer]
+    ) -> None:
+        if name not in self._samples:
+            return
+        samples, sizes, items = (np.concatenate(column) for column in zip(*self._samples[name], strict=True))
+        groups = (samples >> _SECONDS) % GROUPS
+        begins, ends = (np.searchsorted(clicked, samples + later, "right") for later in (0, DAY))
+        behaviours = ends - begins
+        # Every pair of a sampled request and a later click, looked up among the pairs of request and candidate.
+        rows = np.repeat(np.arange(len(samples)), behaviours)
+        at = np.repeat(begins - (np.cumsum(behaviours) - behaviours), behaviours) + np.arange(len(rows))
+        wanted = rows << 32 | clicked_items[at].astype(np.int64)
+        given = np.repeat(np.arange(len(samples)), sizes) << 32 | items
+        is_hit = np.isin(wanted, given)
+        for count, values, of in (
+            ("requests", np.ones(len(samples), np.int64), groups),
+            ("retrieved", sizes, groups),
+            ("behaviours", behaviours, groups),
+            ("hits", is_hit, groups[rows]),
+        ):
+            np.add.at(sums[:, SUMS.index(count)], of, values)
 
     def _add(self, users: NDArray[np.int32], name: str, values: NDArray | int) -> None:
         np.add.at(self.users[:, COUNTS.index(name)], users, values)
+
+
+_SECONDS = 32
+"""Bits of a time: user and time make one number that sorts by user, then time. A user's last 24 hours end there."""
+
+
+def _moment(users: NDArray[np.int32], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    return users.astype(np.int64) << _SECONDS | times

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from headwater.data.queries import Queries
+from headwater.ranking.base import Ranker
 from headwater.retrieval.base import Candidates
 from headwater.simulation import ranking_kernels as kernels
 from headwater.simulation.catalogue import Shelves
 from headwater.simulation.config import SCENARIOS
 from headwater.simulation.ranking import Context, ScenarioRanker
-from headwater.simulation.scenarios import HOMEPAGE, NO_ITEM, Requests, shelves_of
+from headwater.simulation.scenarios import HOMEPAGE, NO_ITEM, Requests, on_view, shelves_of
 from headwater.simulation.shoppers import Outcome, Shoppers
 from headwater.simulation.world import DAY, World
 
@@ -67,9 +68,11 @@ class Page:
 
 
 class Source(Protocol):
-    """Where a scenario's candidates come from, if not from shelves."""
+    """What answers a scenario, if not shelves and its `ScenarioRanker`."""
 
-    def candidates(self, requests: Requests, queries: Queries, k: int) -> Candidates: ...
+    def ranked(self, requests: Requests, queries: Queries, k: int) -> Candidates:
+        """At most k candidates of each request with a ranker's scores, which exploration is added to."""
+        ...
 
 
 Sink = Callable[[Page], None]
@@ -96,14 +99,14 @@ class Play:
     def __init__(
         self,
         world: World,
-        rankers: Sequence[ScenarioRanker] | None = None,
+        rankers: Sequence[Ranker] | None = None,
         homepage: Source | None = None,
         *,
         ranks_all: bool = True,
         keeps_features: bool = False,
     ) -> None:
         self._world = world
-        self._rankers = list(rankers or (ScenarioRanker(name, world.catalogue) for name in SCENARIOS))
+        self._rankers: list[Ranker] = list(rankers or (ScenarioRanker(name, world.catalogue) for name in SCENARIOS))
         self._homepage = homepage
         self._ranks_all = ranks_all
         self._keeps_features = keeps_features
@@ -116,11 +119,20 @@ class Play:
         self.shoppers = Shoppers(world, least_gap=TICK)
         self.day = 0
 
-    def fork(self, rankers: Sequence[ScenarioRanker], homepage: Source | None, *, ranks_all: bool = True) -> Play:
+    def fork(self, rankers: Sequence[Ranker], homepage: Source | None, *, ranks_all: bool = True) -> Play:
         """Another play that goes on from here with the same users, who then live apart from those of this one."""
         other = Play(self._world, rankers, homepage, ranks_all=ranks_all)
         other.shoppers, other.day = self.shoppers.copy(), self.day
         return other
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What `restore` needs to go on from here in the same world."""
+        return {"day": np.array([self.day]), **self.shoppers.state()}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from where `state` was taken."""
+        self.shoppers.restore(state)
+        self.day = int(state["day"][0])
 
     def play_day(self, sink: Sink, after_tick: Callable[[int], None] | None = None) -> None:
         """Play the next day from midnight to midnight.
@@ -160,13 +172,18 @@ class Play:
 
     def _serve(self, scenario: int, requests: Requests) -> Page:
         queries = self.shoppers.histories(requests)
+        features = None
         if scenario == HOMEPAGE and self._homepage is not None:
-            found = self._homepage.candidates(requests, queries, int(self._limits[scenario]))
+            found = self._homepage.ranked(requests, queries, int(self._limits[scenario]))
+            scores = found.scores
         else:
             found = self._from_shelves(scenario, requests)
-        ranker = self._rankers[scenario]
-        features = ranker.describe(queries, found, self._context(requests))
-        scores = features @ ranker.weights.astype(np.float32)
+            ranker = self._rankers[scenario]
+            if isinstance(ranker, ScenarioRanker):
+                features = ranker.describe(queries, found, self._context(requests))
+                scores = features @ ranker.weights.astype(np.float32)
+            else:
+                scores = ranker.score(on_view(queries, requests), found)
         offsets = found.offsets
         kernels.explore(
             self._seed,
@@ -187,7 +204,8 @@ class Play:
         shown_offsets = np.concatenate([[0], np.cumsum(ends)]).astype(np.int64)
         at = np.repeat(offsets[:-1] - shown_offsets[:-1], ends) + np.arange(int(shown_offsets[-1]))
         outcome = self.shoppers.look(requests, shown_offsets, ranked.items[at])
-        return Page(scenario, requests, queries, ranked, outcome, features[places] if self._keeps_features else None)
+        kept = features[places] if self._keeps_features and features is not None else None
+        return Page(scenario, requests, queries, ranked, outcome, kept)
 
     def _from_shelves(self, scenario: int, requests: Requests) -> Candidates:
         catalogue = self._world.catalogue

@@ -5,11 +5,13 @@ What a source knows is the request (user, item on view or query) and the user's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headwater.data.queries import Queries
+from headwater.data.schema import Behaviour
 from headwater.simulation.catalogue import Catalogue, Shelves
 from headwater.simulation.config import SCENARIOS
 
@@ -115,3 +117,22 @@ def shelves_of(
             found[at, 2] = shelves.of_department(catalogue.departments[item])
             quotas[at, 0], quotas[at, 1], quotas[at, 2] = k // 2, k // 2, k
     return found, quotas
+
+
+def on_view(queries: Queries, requests: Requests) -> Queries:
+    """The queries with the item on view, where there is one, as the newest click: what a service makes of it."""
+    has_item = requests.context != NO_ITEM
+    if not has_item.any():
+        return queries
+    ends = queries.offsets[1:][has_item]
+
+    def added(values: NDArray, new: NDArray) -> NDArray:
+        return np.insert(values, ends, new.astype(values.dtype))
+
+    return replace(
+        queries,
+        offsets=queries.offsets + np.concatenate([[0], np.cumsum(has_item)]),
+        items=added(queries.items, requests.context[has_item]),
+        times=added(queries.times, queries.request_times[has_item]),
+        behaviours=added(queries.behaviours, np.full(len(ends), Behaviour.CLICK)),
+    )

@@ -161,11 +161,11 @@ class Paths:
 
     def exactly(self) -> Paths:
         """The same model, which scores every item: the reference of greedy retrieval."""
-        other = Paths(self.config.model_copy(update={"search": "exact"}))
+        other = Paths(parse(PathsConfig, {**self.config.model_dump(), "kind": "paths", "search": "exact"}, self.name))
         other._adopt(self.model, self._fingerprint)
         return other
 
-    def greedily(self, data: Dataset, **settings: Any) -> Paths:
+    def greedily(self, data: Dataset, **settings: Any) -> Self:
         """The same model along an index that is built now, whatever the search of this channel is.
 
         Parameters
@@ -186,7 +186,7 @@ class Paths:
         other._follow(index_of(other.model, data, console=Console()))
         return other
 
-    def refreshed(self, data: Dataset) -> tuple[Paths, int]:
+    def refreshed(self, data: Dataset) -> tuple[Self, int]:
         """The same model along this channel's index brought up to date, and how many of its rows were scored.
 
         Those are the items whose candidate pairs are others in `data` than they were; all other rows are copied.
@@ -199,16 +199,16 @@ class Paths:
         other._follow(table)
         return other, n_scored
 
-    def along(self, table: NeighbourTable, **settings: Any) -> Paths:
+    def along(self, table: NeighbourTable, **settings: Any) -> Self:
         """The same model along an index that was made of it elsewhere, such as in shards; settings as of `greedily`."""
         other = self.under({**settings, "neighbours": table.k})
         other._follow(table)
         return other
 
-    def under(self, settings: Mapping[str, Any]) -> Paths:
+    def under(self, settings: Mapping[str, Any]) -> Self:
         """The same model under other settings of greedy retrieval, without an index yet."""
         chosen = {**self.config.model_dump(), "search": "greedy", **settings}
-        other = Paths(parse(PathsConfig, chosen, self.name))
+        other = type(self)(parse(self.config_class, chosen, self.name))
         other._adopt(self.model.under(other.config), self._fingerprint)
         return other
 

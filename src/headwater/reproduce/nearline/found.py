@@ -1,0 +1,156 @@
+"""What arms have found so far, read back, and how sure each figure is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from headwater.errors import ArtefactError
+from headwater.reproduce.jobs import Documents
+from headwater.reproduce.nearline.plan import ArmJob
+from headwater.simulation.abtest import DRAWS, LEVEL
+from headwater.simulation.measures import ALL, COUNTS, GROUPS, SUMS, figures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NEEDED = ("row", "users", "channels", "funnel", "dataset", "seconds")
+
+
+class Estimate(NamedTuple):
+    """A figure with its 95% bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves 0 out: of a difference, that there is one."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm that was played.
+
+    Attributes
+    ----------
+    document : dict
+    users : (users, len(COUNTS)) int64
+    channels : dict of str to (GROUPS, len(SUMS)) int64
+    funnel : (6, 6) int64
+    """
+
+    document: dict[str, Any]
+    users: NDArray[np.int64]
+    channels: dict[str, NDArray[np.int64]]
+    funnel: NDArray[np.int64]
+
+    @property
+    def source(self) -> str:
+        """Where its figures come from."""
+        row = self.document["row"]
+        return f"{self.document['job']}, config {row['config']}, commit {row['commit']}, {row['machine']}"
+
+    def figure(self, channel: str, name: str) -> Estimate | None:
+        """PVR, Hirate, CTR or CTCVR of a channel, see `figures`; None where it is not defined."""
+        if channel not in self.channels:
+            return None
+        return _estimate(self._drawn(channel, name))
+
+    def against(self, channel: str, name: str, other: Arm, base: str) -> Estimate | None:
+        """The relative difference of a channel's figure from that of channel `base` of another arm, or of this one.
+
+        Users are drawn alike in both, so that what they share does not widen the interval.
+        """
+        if channel not in self.channels or base not in other.channels:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _estimate(self._drawn(channel, name) / other._drawn(base, name) - 1)
+
+    def _drawn(self, channel: str, name: str) -> NDArray[np.float64]:
+        """(1 + DRAWS,) the figure itself, then that of each draw of users."""
+        return figures(_weights() @ self.channels[channel], _weights() @ self.channels[ALL])[name]
+
+
+@dataclass(frozen=True)
+class Found:
+    """All arms of one recipe.
+
+    Attributes
+    ----------
+    recipe : str
+    arms : dict of str to Arm
+        By name; without those that were not played.
+    planned : list of ArmJob
+    """
+
+    recipe: str
+    arms: dict[str, Arm]
+    planned: list[ArmJob] = field(default_factory=list)
+
+    def arm(self, name: str) -> Arm | None:
+        return self.arms.get(name)
+
+
+def read_found(jobs: Sequence[ArmJob], documents: Documents, say: Callable[[str], None]) -> list[Found]:
+    """What there is of each recipe that has any, in the plan's order.
+
+    Of documents of one recipe that go on from other first days than the first does, those are left out, and said.
+    Raises `ArtefactError` where a document is none of such a job.
+    """
+    found = []
+    for name in dict.fromkeys(job.recipe_name for job in jobs):
+        its_jobs = [job for job in jobs if job.recipe_name == name]
+        arms: dict[str, Arm] = {}
+        checksum = None
+        for job in its_jobs:
+            document = documents.read(job)
+            if document is None:
+                continue
+            missing = [part for part in NEEDED if part not in document]
+            if missing:
+                raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
+            checksum = checksum or document["dataset"]["checksum"]
+            if document["dataset"]["checksum"] != checksum:
+                say(f"{job.id} went on from other first days than the jobs before it, and is left out: run it again")
+                continue
+            arms[job.arm.name] = _read(document, str(documents.path(job)))
+        if arms:
+            found.append(Found(name, arms, its_jobs))
+    return found
+
+
+def _read(document: dict[str, Any], place: str) -> Arm:
+    try:
+        users = _columns(document["users"], COUNTS)
+        channels = {name: _columns(lines, SUMS) for name, lines in document["channels"].items()}
+        if any(sums.shape != (GROUPS, len(SUMS)) for sums in channels.values()) or ALL not in channels:
+            raise ValueError(f"sums of {GROUPS} groups were expected, {ALL!r} among them")
+        return Arm(document, users, channels, np.array(document["funnel"], np.int64))
+    except (KeyError, ValueError) as error:
+        raise ArtefactError(f"{place} is damaged ({error}); move it away and run the job again") from error
+
+
+def _columns(lines: dict[str, str], names: Sequence[str]) -> NDArray[np.int64]:
+    return np.stack([np.array(lines[name].split(), np.int64) for name in names], axis=1)
+
+
+@cache
+def _weights() -> NDArray[np.float64]:
+    """(1 + DRAWS, GROUPS) all groups once, then how often each was drawn: Poisson, alike for every arm."""
+    drawn = np.random.default_rng(11).poisson(1.0, (DRAWS, GROUPS))
+    return np.concatenate([np.ones((1, GROUPS)), drawn.astype(np.float64)])
+
+
+def _estimate(drawn: NDArray[np.float64]) -> Estimate | None:
+    value, draws = float(drawn[0]), drawn[1:][np.isfinite(drawn[1:])]
+    if not np.isfinite(value) or len(draws) < DRAWS // 2:
+        return None
+    low, high = np.quantile(draws, [LEVEL / 2, 1 - LEVEL / 2]).tolist()
+    return Estimate(value, low, high)
