@@ -111,7 +111,12 @@ def pooled(runs: Sequence[Run], scope: str) -> tuple[NDArray[np.float64], NDArra
     n = runs[0]["dataset"]["users"]
     samples, areas = np.zeros(n), np.zeros(n)
     for run in runs:
-        codes = run["users"]["codes"]
-        samples[codes] += run["users"][scope]["samples"]
-        areas[codes] += run["users"][scope]["auc"]
+        codes = numbers(run["users"]["codes"])
+        samples[codes] += numbers(run["users"][scope]["samples"])
+        areas[codes] += numbers(run["users"][scope]["auc"]) / 1000
     return samples / len(runs), areas / len(runs)
+
+
+def numbers(words: str) -> NDArray[np.int64]:
+    """Whole numbers that stand in a document with spaces between."""
+    return np.array(words.split(), np.int64)
