@@ -72,6 +72,8 @@ def read_found(jobs: Sequence[KnowledgeJob], documents: Documents) -> list[Found
         missing = [part for part in NEEDED if part not in document]
         if missing:
             raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
+        if not isinstance(document["users"]["codes"], str):
+            raise ArtefactError(f"{documents.path(job)} holds users in lists, as it once was; run the job again")
         found.setdefault(job.recipe_name, {}).setdefault(job.channel, []).append(document)
     return [Found(name, runs) for name, runs in found.items()]
 
