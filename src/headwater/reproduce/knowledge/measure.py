@@ -34,8 +34,10 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say, memory: dict[str, Any
     -------
     dict
         `domains`: figures by sub-domain, the largest first, with a `curve` where the method is watched. `users`: of
-        each user measured anywhere, code, samples, and samples times AUC, summed over sub-domains, of the largest alone
-        and of all. `activity`: clicks of these users before the test. `row`: commit and machine. `seconds` of all.
+        each user measured anywhere, code, samples, and a thousand times samples times AUC, summed over sub-domains, of
+        the largest alone and of all; `activity`: clicks of these users before the test. These are whole numbers with
+        spaces between, for a line of each would make the document three times as long. `row`: commit and machine.
+        `seconds` of all.
     """
     started = time.perf_counter()
     cut = Cut.of(dataset, job.recipe)
@@ -79,13 +81,10 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say, memory: dict[str, Any
         "row": {"commit": commit_id(), "machine": machine()},
         "domains": domains,
         "users": {
-            "codes": measured.tolist(),
-            "activity": clicks[measured].tolist(),
+            "codes": _words(measured),
+            "activity": _words(clicks[measured]),
             **{
-                scope: {
-                    "samples": samples[measured].astype(int).tolist(),
-                    "auc": np.round(areas[measured], 3).tolist(),
-                }
+                scope: {"samples": _words(samples[measured]), "auc": _words(1000 * areas[measured])}
                 for scope, (samples, areas) in sums.items()
             },
         },
@@ -100,6 +99,10 @@ def _add(
     measured = np.isfinite(found.values)
     sums[0, found.groups[measured]] += found.samples[measured]
     sums[1, found.groups[measured]] += found.samples[measured] * found.values[measured]
+
+
+def _words(values: NDArray[Any]) -> str:
+    return " ".join(map(str, np.rint(values).astype(int).tolist()))
 
 
 def _finite(value: float) -> float | None:
