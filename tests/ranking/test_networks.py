@@ -1,5 +1,6 @@
 """The units, worked by hand from the papers' equations, and the layers that a plug will find."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from headwater.ranking.din import DIN, DINConfig
 from headwater.ranking.features import RankingFeatures
 from headwater.ranking.networks.can import CoActionUnit
 from headwater.ranking.networks.din import ActivationUnit
-from headwater.ranking.networks.layers import Dice, TaskTower
+from headwater.ranking.networks.layers import Dice, FieldTable, TaskTower
 from made_up import SMALL, impressions
 
 
@@ -176,3 +177,14 @@ def test_search_reads_the_latest_events_of_the_targets_category_alone() -> None:
 def test_search_needs_its_attribute_among_those_of_items() -> None:
     with pytest.raises(ValueError, match=r"search\.attribute 'brand' must be one of item_attributes"):
         DINConfig(**SMALL, search=SearchConfig(attribute="brand"))
+
+
+@pytest.mark.parametrize("name", ["type", "values", "training"])
+def test_an_attribute_may_be_called_what_a_module_calls_a_method(name: str) -> None:
+    codes = np.array([[0], [1], [2]], np.int32)
+    torch.manual_seed(0)
+    called = FieldTable(2, 3, {name: codes, "category": codes}, 4)
+    torch.manual_seed(0)
+    plain = FieldTable(2, 3, {"shop": codes, "category": codes}, 4)
+    assert torch.equal(called.table(), plain.table())
+    assert "values.category" in called.state_dict()

@@ -153,10 +153,10 @@ class FieldTable(nn.Module):
         self.n = n
         self.own = _table(n + 1, own, std) if own else None
         self.values = nn.ParameterDict(
-            {name: _table(int(codes.max(initial=0)) + 1, dimension, std) for name, codes in fields.items()}
+            {_key(name): _table(int(codes.max(initial=0)) + 1, dimension, std) for name, codes in fields.items()}
         )
         for name, codes in fields.items():
-            self.register_buffer(f"codes_{name}", torch.from_numpy(codes.copy()), persistent=False)
+            self.register_buffer(f"codes_{_key(name)}", torch.from_numpy(codes.copy()), persistent=False)
         self.width = own + dimension * len(fields)
 
     def table(self) -> Tensor:
@@ -184,6 +184,11 @@ class FieldTable(nn.Module):
             else:
                 parts.append(vectors.sum(1) / (codes != NOBODY).sum(1, keepdim=True).clamp(min=1))
         return torch.cat(parts, 1)
+
+
+def _key(name: str) -> str:
+    """What an attribute is called among parameters: `type` and its like are names of a module's own methods."""
+    return f"{name}_" if hasattr(nn.ParameterDict(), name) else name
 
 
 def _table(rows: int, width: int, std: float) -> nn.Parameter:
