@@ -10,7 +10,11 @@ from headwater.data.packed import pack
 from headwater.errors import ConfigError
 from headwater.search import drawn, load_search, run
 
-SEARCHES = sorted((Path(__file__).parents[1] / "recipes" / "search").rglob("*.toml"))
+SEARCHES = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "recipes" / "search").rglob("*.toml"))
+    if path.parent.name != "knowledge"  # methods of a paper, see tests/reproduce
+]
 
 ITEMCF = """
 kind = "itemcf"

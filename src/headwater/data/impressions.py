@@ -42,7 +42,7 @@ class Impressions:
     times : (n,) int64
         Unix seconds, ascending.
     days : (n,) int32
-        Days since `day_zero`, ascending.
+        Days since `day_zero`, ascending; days that are joined have the number of their first one.
     labels : {task: (n,) int8}
         0 or 1, for at least one of `TASKS`. No cart or conversion is without its click, where clicks are known.
     context : {name: (n,) int32}
@@ -340,8 +340,11 @@ class Impressions:
                 raise SchemaError(
                     f"{self.name}: {what} must ascend, and row {back[0] + 1} goes back; use Impressions.of_columns"
                 )
-        if (self.days != (self.times - self.day_zero) // DAY).any():
-            raise SchemaError(f"{self.name}: days must count {DAY:,} seconds each from day_zero ({self.day_zero})")
+        calendar = (self.times - self.day_zero) // DAY
+        if (self.days > calendar).any() or np.diff(self.days)[np.diff(calendar) == 0].any():
+            raise SchemaError(
+                f"{self.name}: days must count {DAY:,} seconds each from day_zero ({self.day_zero}), or join whole days"
+            )
 
     def _require_labels(self) -> None:
         strange = sorted(self.labels.keys() - set(TASKS))

@@ -81,5 +81,11 @@ class PlugConfig(Settings):
     hidden: int = Field(default=64, ge=1)
     """Width of the layer between knowledge and what is added."""
 
+    is_concatenated: bool = False
+    """Let `layer` read knowledge beside its input in place of a plug, which is what plugs are compared with."""
+
+    is_standardised: bool = True
+    """Take the mean and deviation of knowledge out of it: embeddings are a hundredth of what hidden layers hold."""
+
     parts: tuple[str, ...] | None = None
     """Which knowledge, by the names of its parts, such as `user`, `item`, `click`; none: all."""

@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from headwater.errors import ConfigError
+from headwater.ranking.weights import PlugWeights
 
 PLUGS = "plugs"
 """The submodule of a plugged model that holds its plugs, in the order in which they were added."""
+
+K = TypeVar("K", bound="Knowing")
 
 LEAST_SCALE = 1e-6
 """A column of knowledge that hardly varies says nothing, and is not blown up."""
 
 
-class Plug(nn.Module):
-    """h^k = W₂ f(W₁ (K − mean) / scale + b₁) + b₂, with W₂ and b₂ zero at first; no dropout.
+class Knowing(nn.Module):
+    """What is added to a layer, as a function of knowledge.
 
     Parameters
     ----------
     knowledge : int, or (n, width) Tensor
         Width of K; or examples of it, whose mean and deviation are then taken out of it, for embeddings are a hundredth
         of what hidden layers hold and Adam would need its first steps for that alone.
-    width : int
-        Of the layer that it is added to.
-    hidden : int
     name : str
         Which knowledge it reads.
     """
@@ -41,15 +43,10 @@ class Plug(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, knowledge: int | Tensor, width: int, hidden: int, name: str) -> None:
+    def __init__(self, knowledge: int | Tensor, name: str) -> None:
         super().__init__()
         self.name = name
         self.width_in = knowledge if isinstance(knowledge, int) else knowledge.shape[1]
-        self.project = nn.Linear(self.width_in, hidden)
-        self.activation = nn.PReLU(hidden)
-        self.output = nn.Linear(hidden, width)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
         mean, scale = torch.zeros(self.width_in), torch.ones(self.width_in)
         if isinstance(knowledge, Tensor) and len(knowledge) > 1:
             _require_finite(knowledge, name)
@@ -58,10 +55,66 @@ class Plug(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
 
+    def standardised(self, values: Tensor) -> Tensor:
+        """(K − mean) / scale, in the type of the weights."""
+        return ((values - self.mean) / self.scale).to(next(self.parameters()).dtype)
+
+
+class Plug(Knowing):
+    """h^k = W₂ f(W₁ (K − mean) / scale + b₁) + b₂, with W₂ and b₂ zero at first; no dropout.
+
+    Parameters
+    ----------
+    knowledge, name
+        See `Knowing`.
+    width : int
+        Of the layer that it is added to.
+    hidden : int
+    """
+
+    def __init__(self, knowledge: int | Tensor, width: int, hidden: int, name: str) -> None:
+        super().__init__(knowledge, name)
+        self.project = nn.Linear(self.width_in, hidden)
+        self.activation = nn.PReLU(hidden)
+        self.output = nn.Linear(hidden, width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
     def forward(self, values: Tensor) -> Tensor:
         """(…, width) what is added, of knowledge (…, width_in)."""
-        values = ((values - self.mean) / self.scale).to(self.project.weight.dtype)
+        values = self.standardised(values)
         return self.output(self.activation(self.project(values).flatten(0, -2)).view(*values.shape[:-1], -1))
+
+    def weights(self) -> PlugWeights:
+        """As arrays, for serving."""
+        found = (
+            *(self.mean, self.scale, self.project.weight.T, self.project.bias),
+            *(self.activation.weight, self.output.weight.T, self.output.bias),
+        )
+        return PlugWeights(*(np.ascontiguousarray(one.detach().float().cpu().numpy()) for one in found))
+
+
+class Columns(Knowing):
+    """W_K (K − mean) / scale, zero at first: what concatenation adds to a linear layer's matrix.
+
+    W [x, K] + b = (W_x x + b) + W_K K, so a layer that reads K beside its input is the layer as it was, and these
+    columns added to what it returns. It is there to compare plugs with.
+
+    Parameters
+    ----------
+    knowledge, name
+        See `Knowing`.
+    width : int
+        Of what the layer returns.
+    """
+
+    def __init__(self, knowledge: int | Tensor, width: int, name: str) -> None:
+        super().__init__(knowledge, name)
+        self.weight = nn.Parameter(torch.zeros(width, self.width_in))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(…, width) of knowledge (…, width_in)."""
+        return functional.linear(self.standardised(values), self.weight)
 
 
 class _Plugs(nn.ModuleList):
@@ -91,7 +144,7 @@ class _Reader:
         """After the model's call, whether it went well or not."""
         self.given.pop(threading.get_ident(), None)
 
-    def of(self, plug: Plug) -> Tensor:
+    def of(self, plug: Knowing) -> Tensor:
         """What a plug is to read now."""
         given = self.given.get(threading.get_ident())
         if isinstance(given, Mapping):
@@ -115,7 +168,7 @@ class _Reader:
 class _Adding:
     """What a layer's hook does."""
 
-    def __init__(self, plug: Plug, reader: _Reader, layer: str) -> None:
+    def __init__(self, plug: Knowing, reader: _Reader, layer: str) -> None:
         self.plug, self.reader, self.layer = plug, reader, layer
 
     def add(self, _: nn.Module, __: Any, output: Any) -> Tensor:
@@ -151,7 +204,7 @@ def plug(
         Name of a module within, as `get_submodule` knows it; it is added to what that module returns, which should be
         after the activation.
     knowledge : int, or (n, width) Tensor
-        See `Plug`.
+        See `Knowing`.
     hidden : int
         Width of the layer between.
     width : int, optional
@@ -169,6 +222,23 @@ def plug(
     ConfigError
         There is no such layer, or its width is not known.
     """
+    found, width = _layer_of(model, layer, width)
+    return _added(model, layer, found, Plug(knowledge, width, hidden, name))
+
+
+def concatenate(
+    model: nn.Module, *, layer: str, knowledge: int | Tensor, width: int | None = None, name: str = "knowledge"
+) -> Columns:
+    """Let a linear layer of a model read knowledge beside its input; all else is as of `plug`.
+
+    Its columns are zero at first, so that it too begins at the predictions of the model that it was.
+    """
+    found, width = _layer_of(model, layer, width)
+    return _added(model, layer, found, Columns(knowledge, width, name))
+
+
+def _layer_of(model: nn.Module, layer: str, width: int | None) -> tuple[nn.Module, int]:
+    """A layer by its name, and the width of what it returns."""
     try:
         found = model.get_submodule(layer)
     except AttributeError as error:
@@ -180,8 +250,12 @@ def plug(
         if not linear:
             raise ConfigError(f"nobody knows how wide {layer!r} ({type(found).__name__}) is; say width=")
         width = int(linear[-1].out_features)  # type: ignore[arg-type]
+    return found, width
+
+
+def _added(model: nn.Module, layer: str, found: nn.Module, made: K) -> K:
     beside = next(iter(model.parameters()), torch.zeros(()))
-    made = Plug(knowledge, width, hidden, name).to(device=beside.device)
+    made = made.to(device=beside.device)
     if beside.is_floating_point():
         made = made.to(beside.dtype)
     reader = _reader_of(model)

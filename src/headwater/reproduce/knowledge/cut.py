@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headwater.data import Dataset
 from headwater.data.impressions import Impressions
+from headwater.data.purchased import purchased_impressions
 from headwater.data.rated import rated_impressions
 from headwater.errors import ConfigError
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
@@ -16,13 +18,31 @@ from headwater.reproduce.knowledge.config import KnowledgeRecipe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BORDERS = (0.6, 0.8)
-"""Shares of a user's ratings, in time order, at which the super-domain, and the sub-domains' training, end."""
+BORDERS = (0.6, 0.8, 1.0)
+"""Shares of a user's ratings, in time order, at which the super-domain, the sub-domains' training, and the test end."""
 
-RULE = (
-    "each user's ratings cut 60/20/20 by time (ties keep the order of the file): the first part of all items is the "
-    "super-domain, the second part of one genre trains, its third part tests; histories are all likes before"
-)
+VALIDATION = (0.6, 0.75, 0.8)
+"""The same while settings are chosen: the ratings that test are not there."""
+
+RULES = {
+    "rated": (
+        "each user's ratings cut 60/20/20 by time (ties keep the order of the file): the first part of all items is "
+        "the super-domain, the second part of one genre trains, its third part tests; histories are all likes before"
+    ),
+    "purchased": (
+        "each user's purchases and the items sampled for each cut 60/20/20 by time: the first part of all items is the "
+        "super-domain, the second part of one sub-domain trains, its third part tests; histories are all purchases "
+        "before; negatives: {sampled}"
+    ),
+}
+"""How impressions are made and cut, by `KnowledgeRecipe.impressions`."""
+
+
+def impressions_of(dataset: Dataset, recipe: KnowledgeRecipe) -> Impressions:
+    """A data set's impressions, as the recipe says. Raises `SchemaError` where the data set has none of that kind."""
+    if recipe.impressions == "purchased":
+        return purchased_impressions(dataset, negatives=recipe.negatives, within=recipe.attribute)
+    return rated_impressions(dataset, click=recipe.click, conversion=recipe.conversion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +56,21 @@ class Cut:
         0 the super-domain, 1 what trains, 2 what tests.
     membership : dict of str to (items,) bool
         The items of each sub-domain, the largest first.
+    period : int
+        Least impressions of a day of any part; see `KnowledgeRecipe.period`.
     """
 
     whole: Impressions
     piece: NDArray[np.int64]
     membership: dict[str, NDArray[np.bool_]]
+    period: int = 1
 
     @classmethod
-    def of(cls, dataset: Dataset, recipe: KnowledgeRecipe) -> Cut:
-        """Cut a data set. Raises `SchemaError` without ratings, `ConfigError` where a sub-domain is not there."""
-        whole = rated_impressions(dataset, click=recipe.click, conversion=recipe.conversion)
-        piece = pieces(whole.user_codes)
+    def of(cls, dataset: Dataset, recipe: KnowledgeRecipe, borders: Sequence[float] = BORDERS) -> Cut:
+        """Cut a data set. Raises `SchemaError` as `impressions_of`, `ConfigError` where a sub-domain is not there."""
+        whole = impressions_of(dataset, recipe)
+        piece = pieces(whole.user_codes, borders)
+        whole, piece = whole.select(piece < len(borders)), piece[piece < len(borders)]
         if recipe.attribute not in whole.item_attributes.column_names:
             raise ConfigError(f"{dataset.name} has no item attribute {recipe.attribute!r} to make sub-domains of")
         values = whole.item_attributes.column(recipe.attribute).to_pylist()
@@ -60,7 +84,7 @@ class Cut:
             if missing:
                 raise ConfigError(f"{dataset.name} has no {sorted(missing)[0]!r}; it has {', '.join(names)}")
             chosen = list(recipe.domains)
-        return cls(whole, piece, {name: members[name] for name in chosen})
+        return cls(whole, piece, {name: members[name] for name in chosen}, recipe.period)
 
     def rows(self, *pieces_: int, domain: str | None = None) -> NDArray[np.bool_]:
         """Marks the impressions of some parts, of one sub-domain or of all items."""
@@ -69,14 +93,35 @@ class Cut:
 
     def part(self, *pieces_: int, domain: str | None = None) -> Impressions:
         """The impressions themselves."""
-        return self.whole.select(self.rows(*pieces_, domain=domain))
+        return self.select(self.rows(*pieces_, domain=domain))
+
+    def select(self, rows: NDArray[np.bool_]) -> Impressions:
+        """The marked impressions, in days of at least `period`."""
+        found = self.whole.select(rows)
+        return replace(found, days=periods(found.days, self.period))
 
 
-def pieces(users: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Of impressions in time order: in which part of its user's each is."""
+def periods(days: NDArray[np.int32], least: int) -> NDArray[np.int32]:
+    """Ascending days, of which short ones are joined with the next until `least` impressions are together.
+
+    A period has the number of its first day; what is left at the end joins the last one.
+    """
+    if least <= 1 or not len(days):
+        return days
+    ends = np.append(np.flatnonzero(np.diff(days)) + 1, len(days))
+    found, begin = days.copy(), 0
+    for end in ends:
+        if (end - begin >= least and len(days) - end >= least) or end == len(days):
+            found[begin:end] = days[begin]
+            begin = end
+    return found
+
+
+def pieces(users: NDArray[np.int32], borders: Sequence[float] = BORDERS) -> NDArray[np.int64]:
+    """Of impressions in time order: in which part of its user's each is, by the shares at which parts end."""
     order = np.argsort(users, kind="stable")
     counts = np.bincount(users)
     starts = np.cumsum(counts) - counts
     place = np.empty(len(users), np.int64)
     place[order] = np.arange(len(users)) - np.repeat(starts, counts)
-    return np.searchsorted(BORDERS, (place + 0.5) / counts[users])
+    return np.searchsorted(borders, (place + 0.5) / counts[users])

@@ -13,9 +13,10 @@ from headwater.experiment.measure import Say
 from headwater.experiment.provenance import commit_id, machine
 from headwater.metrics import measure_prediction
 from headwater.metrics.auc import grouped_auc
-from headwater.reproduce.knowledge.cut import RULE, Cut
+from headwater.reproduce.knowledge.curves import Watch
+from headwater.reproduce.knowledge.cut import RULES, Cut
 from headwater.reproduce.knowledge.methods import Trial
-from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, KnowledgeJob
+from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, WATCHED, KnowledgeJob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,15 +25,17 @@ GROUPS = (50, 150, 300)
 """Clicks before the test at which users are grouped (Table 7)."""
 
 
-def measure(job: KnowledgeJob, dataset: Dataset, say: Say) -> dict[str, Any]:
+def measure(job: KnowledgeJob, dataset: Dataset, say: Say, memory: dict[str, Any] | None = None) -> dict[str, Any]:
     """Train the method in each of its sub-domains and say all that tables need, as plain values.
+
+    Jobs that are given the same `memory` learn once from the super-domain what they share.
 
     Returns
     -------
     dict
-        `domains`: figures by sub-domain, the largest first. `users`: of each user measured anywhere, code, samples, and
-        samples times AUC, summed over sub-domains, of the largest alone and of all. `activity`: clicks of these users
-        before the test. `row`: commit and machine. `seconds` of all of it.
+        `domains`: figures by sub-domain, the largest first, with a `curve` where the method is watched. `users`: of
+        each user measured anywhere, code, samples, and samples times AUC, summed over sub-domains, of the largest alone
+        and of all. `activity`: clicks of these users before the test. `row`: commit and machine. `seconds` of all.
     """
     started = time.perf_counter()
     cut = Cut.of(dataset, job.recipe)
@@ -42,7 +45,9 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say) -> dict[str, Any]:
             f"{dataset.name} has no sub-domain of {job.recipe.least} impressions to train on; lower least"
         )
     largest = names[: job.recipe.largest]
-    trial = Trial(cut, job.recipe, job.seed, names if job.channel in EVERYWHERE else largest, say)
+    asked = names if job.channel in EVERYWHERE else largest
+    watch = Watch(cut) if job.channel in WATCHED else None
+    trial = Trial(cut, job.recipe, job.seed, asked, say, {} if memory is None else memory, watch)
     sums = {scope: np.zeros((2, len(dataset.users))) for scope in ("largest", "all")}
     domains = {}
     for domain, scores in METHODS[job.channel](trial):
@@ -59,6 +64,10 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say) -> dict[str, Any]:
             "logloss": _finite(found.logloss),
             "ece": _finite(found.ece),
         }
+        if watch is not None:
+            domains[domain]["curve"] = [
+                {name: _finite(value) for name, value in point.items()} for point in watch.curves[domain]
+            ]
         say(f"{domain}: GAUC {found.gauc:.4f}")
         for scope in ("largest", "all") if domain in largest else ("all",):
             _add(sums[scope], users, labels, scores)
@@ -66,7 +75,7 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say) -> dict[str, Any]:
     before = cut.rows(0, 1) & (cut.whole.labels["click"] == 1)
     clicks = np.bincount(cut.whole.user_codes[before], minlength=len(dataset.users))
     return {
-        "rule": RULE,
+        "rule": RULES[job.recipe.impressions].format(sampled=cut.whole.sampled),
         "row": {"commit": commit_id(), "machine": machine()},
         "domains": domains,
         "users": {

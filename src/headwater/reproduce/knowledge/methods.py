@@ -1,18 +1,22 @@
 """The methods that are compared: each gives probabilities of a click for the test part of every sub-domain.
 
-All learn the same part of a sub-domain, once, in time order, under the same settings. What differs is what else they
-know: the super-domain's part before it (`merging`, `fine-tune`, `keep` and its variants), nothing (`base`), or the same
-days of all items (`keep-c`).
+All learn the same part of a sub-domain, in time order, under settings that were chosen for each with as many trials.
+What differs is what else they know: the super-domain's part before it (`merging`, `fine-tune`, `keep` and its
+variants), nothing (`base`), or the same days of all items (`keep-c`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,8 +27,10 @@ from headwater.experiment.provenance import with_seed
 from headwater.knowledge.decompose import Decomposition
 from headwater.knowledge.extract import Degeneration, Extraction
 from headwater.knowledge.plugged import KnowledgeSource, Plugged
+from headwater.nn.settings import TrainingConfig
 from headwater.ranking.model import model_class
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
+from headwater.reproduce.knowledge.curves import Watch
 from headwater.reproduce.knowledge.cut import Cut
 
 if TYPE_CHECKING:
@@ -33,6 +39,11 @@ if TYPE_CHECKING:
     from headwater.ranking.network_ranker import NetworkRanker
 
 Predictions = Iterator[tuple[str, "NDArray[np.float32]"]]
+Model = TypeVar("Model", bound="NetworkRanker[Any]")
+L = TypeVar("L")
+
+REMEMBERED = 6
+"""Models of the super-domain that are held at a time, a few megabytes each."""
 
 
 @dataclass
@@ -46,6 +57,10 @@ class Trial:
     seed : int
     domains : list of str
     say : callable
+    memory : dict
+        What was learned from the super-domain, by all that decides it: trials that are given the same dict share it.
+    watch : Watch, optional
+        Measures models while they learn.
     """
 
     cut: Cut
@@ -53,11 +68,24 @@ class Trial:
     seed: int
     domains: list[str]
     say: Say
+    memory: dict[str, Any] = field(default_factory=dict)
+    watch: Watch | None = None
 
-    def new_base(self) -> NetworkRanker[Any]:
-        """An untrained base model under the seed."""
-        config = with_seed(self.recipe.base, self.seed)
+    def new_base(self, training: TrainingConfig | None = None) -> NetworkRanker[Any]:
+        """An untrained base model under the seed; it may learn otherwise than the recipe says."""
+        base = self.recipe.base
+        config = with_seed(base if training is None else base.model_copy(update={"training": training}), self.seed)
         return model_class(config.kind)(config)
+
+    def fitted(self, model: Model, domain: str, part: Impressions, *, inherit: Path | None = None) -> Model:
+        """The model once it has learned from a part for a sub-domain as often as the recipe says."""
+        passes = self.recipe.passes
+        for at in range(passes):
+            each_day = None if self.watch is None else self.watch.during(domain, part, at, passes)
+            model.fit(part, inherit=inherit if at == 0 else None, each_day=each_day)
+        if self.watch is not None:
+            self.watch.look(domain, model, passes * len(part))
+        return model
 
     @cached_property
     def extraction(self) -> Extraction:
@@ -65,46 +93,94 @@ class Trial:
         return self.learned(Extraction, self.recipe.extraction, self.cut.part(0))
 
     def learned(self, kind: type[Extraction], config: Any, impressions: Impressions) -> Extraction:
-        self.say(f"learning {config.name} from {len(impressions):,} impressions")
-        return kind(with_seed(config, self.seed)).fit(impressions)
+        """Trained on a part of the super-domain, as often as the recipe says."""
+        config = with_seed(config, self.seed)
+
+        def learn() -> Extraction:
+            self.say(f"learning {config.name} from {len(impressions):,} impressions")
+            model = kind(config)
+            for _ in range(self.recipe.super_passes):
+                model.fit(impressions)
+            return model
+
+        return self.remembered(config, impressions, learn)
+
+    def remembered(self, config: Any, impressions: Impressions, learn: Callable[[], L]) -> L:
+        """What `learn` gives, which is asked once for the same settings and impressions."""
+        plain = [config.model_dump(mode="json"), impressions.checksum(), self.recipe.super_passes]
+        key = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        if key not in self.memory:
+            while len(self.memory) >= REMEMBERED:
+                del self.memory[next(iter(self.memory))]
+            self.memory[key] = learn()
+        return self.memory[key]
 
     def predictions(self, model: Any, domain: str) -> tuple[str, NDArray[np.float32]]:
         """What a trained model says of the test part."""
         return domain, model.predict(self.cut.part(2, domain=domain))["click"]
 
 
+class Folder:
+    """A folder that goes with whoever holds this."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp())
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 def base(trial: Trial, *known: int) -> Predictions:
     """The base model, trained on the sub-domain's own impressions of the parts `known`."""
     for domain in trial.domains:
         trial.say(f"{domain}: base")
-        yield trial.predictions(trial.new_base().fit(trial.cut.part(*known, domain=domain)), domain)
+        yield trial.predictions(trial.fitted(trial.new_base(), domain, trial.cut.part(*known, domain=domain)), domain)
 
 
 def merging(trial: Trial) -> Predictions:
     """Sample Merging: one model, trained on the super-domain and the sub-domain together in time order."""
     for domain in trial.domains:
         trial.say(f"{domain}: merging")
-        both = trial.cut.whole.select(trial.cut.rows(0) | trial.cut.rows(1, domain=domain))
-        yield trial.predictions(trial.new_base().fit(both), domain)
+        both = trial.cut.select(trial.cut.rows(0) | trial.cut.rows(1, domain=domain))
+        yield trial.predictions(trial.fitted(trial.new_base(), domain, both), domain)
 
 
 def fine_tune(trial: Trial) -> Predictions:
     """The base model is trained on the super-domain first, and goes on with the sub-domain, moments included."""
-    with TemporaryDirectory() as folder:
+    part, first = trial.cut.part(0), trial.new_base(trial.recipe.super_training)
+
+    def learn() -> Folder:
         trial.say("learning the base model from the super-domain")
-        trial.new_base().fit(trial.cut.part(0), checkpoint=Path(folder))
-        for domain in trial.domains:
-            trial.say(f"{domain}: fine-tune")
-            model = trial.new_base().fit(trial.cut.part(1, domain=domain), inherit=Path(folder))
-            yield trial.predictions(model, domain)
+        folder = Folder()
+        for _ in range(trial.recipe.super_passes):
+            first.fit(part, checkpoint=folder.path)
+        return folder
+
+    grounded = trial.remembered(first.config, part, learn)
+    for domain in trial.domains:
+        trial.say(f"{domain}: fine-tune")
+        model = trial.fitted(trial.new_base(), domain, trial.cut.part(1, domain=domain), inherit=grounded.path)
+        yield trial.predictions(model, domain)
 
 
-def keep(trial: Trial, source: Callable[[Trial], KnowledgeSource], parts: tuple[str, ...] | None = None) -> Predictions:
-    """The base model with what `source` knows plugged in; `parts` of it, or all."""
-    known, plug = source(trial), trial.recipe.plug.model_copy(update={"parts": parts})
+def keep(trial: Trial, source: Callable[[Trial], KnowledgeSource], **changes: Any) -> Predictions:
+    """The base model with what `source` knows plugged in, as the recipe's plug says but for some `changes`."""
+    known, plug = source(trial), trial.recipe.plug.model_copy(update=changes)
     for domain in trial.domains:
         trial.say(f"{domain}: plugged")
-        model = Plugged(trial.new_base(), known, plug).fit(trial.cut.part(1, domain=domain))
+        part = trial.cut.part(1, domain=domain)
+        yield trial.predictions(trial.fitted(Plugged(trial.new_base(), known, plug), domain, part), domain)
+
+
+def inherited(trial: Trial, source: Callable[[Trial], KnowledgeSource] | None = None, **changes: Any) -> Predictions:
+    """The base model has learned the sub-domain's days before; from then on it goes on, knowing more or (without
+    `source`) as it was."""
+    known = None if source is None else source(trial)
+    plug = trial.recipe.plug.model_copy(update=changes)
+    for domain in trial.domains:
+        trial.say(f"{domain}: inherited")
+        with TemporaryDirectory() as folder:
+            trial.new_base().fit(trial.cut.part(0, domain=domain), checkpoint=Path(folder))
+            model = trial.new_base() if known is None else Plugged(trial.new_base(), known, plug)
+            trial.fitted(model, domain, trial.cut.part(1, domain=domain), inherit=Path(folder))
         yield trial.predictions(model, domain)
 
 
@@ -122,7 +198,7 @@ def of_latest(trial: Trial, share: float) -> KnowledgeSource:
     """Learned from the latest `share` of the super-domain's days alone."""
     days = trial.cut.whole.days
     before = np.quantile(days[trial.cut.rows(0)], 1 - share, method="lower")
-    part = trial.cut.whole.select(trial.cut.rows(0) & (days >= before))
+    part = trial.cut.select(trial.cut.rows(0) & (days >= before))
     return trial.learned(Extraction, trial.recipe.extraction, part)
 
 

@@ -6,14 +6,17 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from headwater.data import Dataset
+from headwater.errors import ConfigError
 from headwater.recipe import load_named
 from headwater.reproduce.jobs import FAST
 from headwater.reproduce.knowledge import methods
+from headwater.reproduce.knowledge.baselines import BASELINES
 from headwater.reproduce.knowledge.config import KnowledgeRecipe, load_knowledge_recipe, load_knowledge_recipes
 from headwater.reproduce.knowledge.methods import Predictions, Trial
 
@@ -26,6 +29,8 @@ METHODS: dict[str, Callable[[Trial], Predictions]] = {
     EVERYTHING: lambda trial: methods.base(trial, 0, 1),
     "merging": methods.merging,
     "fine-tune": methods.fine_tune,
+    **BASELINES,
+    "base-inherited": methods.inherited,
     "keep-c": partial(methods.keep, source=methods.keep_c),
     OURS: partial(methods.keep, source=methods.of_extraction),
     SHUFFLED: partial(methods.keep, source=methods.shuffled),
@@ -35,6 +40,9 @@ METHODS: dict[str, Callable[[Trial], Predictions]] = {
     "keep-decomposed": partial(methods.keep, source=methods.decomposed),
     "keep-degenerated": partial(methods.keep, source=methods.degenerated),
     "keep-served": partial(methods.keep, source=methods.served),
+    "keep-concatenated": partial(methods.keep, source=methods.of_extraction, is_concatenated=True),
+    "keep-inherited": partial(methods.inherited, source=methods.of_extraction),
+    "keep-concatenated-inherited": partial(methods.inherited, source=methods.of_extraction, is_concatenated=True),
     **{f"keep-{share}": partial(methods.keep, source=partial(methods.of_latest, share=share)) for share in SHARES},
 }
 
@@ -45,6 +53,13 @@ HEADLINE = (BASE, OURS, SHUFFLED)
 """Methods under several seeds."""
 
 
+WATCHED = ("fine-tune", "base-inherited", "keep-concatenated", "keep-inherited", "keep-concatenated-inherited")
+"""Methods that are measured while they learn, too."""
+
+LIKE = {"base-inherited": BASE, **{name: OURS for name in METHODS if name.startswith("keep-")}}
+"""Methods that have another's settings, where a recipe has none of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnowledgeJob:
     """One method on all its sub-domains of one data set, under one seed.
@@ -53,6 +68,7 @@ class KnowledgeJob:
     ----------
     recipe_name : str
     recipe : KnowledgeRecipe
+        With the method's own settings; see `KnowledgeRecipe.of`.
     channel : str
         The method.
     seed : int
@@ -94,14 +110,18 @@ class KnowledgeJob:
 def load_plan(folder: Path, *, is_fast: bool = False, seeds: int = 3) -> list[KnowledgeJob]:
     """The jobs of every recipe of `folder`; of `fast.toml` alone, under one seed, if it is fast.
 
-    Raises `ConfigError` as `load_knowledge_recipe` does.
+    Raises `ConfigError` as `load_knowledge_recipe` does, and where a recipe has settings of an unknown method.
     """
     if is_fast:
         recipes = {FAST: load_knowledge_recipe(folder / f"{FAST}.toml")}
     else:
         recipes = {name: recipe for name, recipe in load_knowledge_recipes(folder).items() if name != FAST}
+    for name, recipe in recipes.items():
+        for unknown in recipe.methods.keys() - METHODS.keys():
+            nearest = get_close_matches(unknown, METHODS, 1, 0.0)[0]
+            raise ConfigError(f"{name}: methods.{unknown}: there is no such method; did you mean {nearest!r}?")
     return [
-        KnowledgeJob(name, recipe, method, seed)
+        KnowledgeJob(name, recipe.of(method if method in recipe.methods else LIKE.get(method, method)), method, seed)
         for name, recipe in recipes.items()
         for method in METHODS
         for seed in range(seeds if method in HEADLINE and not is_fast else 1)

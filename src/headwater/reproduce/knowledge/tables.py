@@ -3,79 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from scipy.stats import t
 
-from headwater.errors import ArtefactError
-from headwater.reproduce.jobs import Documents
+from headwater.reproduce.knowledge.found import Found, gain_over, pooled, same_seeds
 from headwater.reproduce.knowledge.measure import GROUPS
-from headwater.reproduce.knowledge.plan import BASE, EVERYTHING, EVERYWHERE, METHODS, OURS, KnowledgeJob
+from headwater.reproduce.knowledge.plan import BASE, EVERYTHING, EVERYWHERE, METHODS, OURS, SHUFFLED
 from headwater.reproduce.knowledge.published import TABLE_2, TABLE_3, TABLE_4, TABLE_6, TABLE_7, TABLE_8
+from headwater.reproduce.knowledge.steps import steps
 from headwater.reproduce.sheet import NOT_PUBLISHED, Cell, Sheet
 from headwater.show import NOT_RUN, over_seeds
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-RESAMPLES = 2_000
-NEEDED = ("domains", "users", "rule", "row", "dataset", "seconds")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """All runs of one data set.
-
-    Attributes
-    ----------
-    recipe : str
-    runs : dict of str to list of dict
-        Documents by method; without methods that were not run.
-    """
-
-    recipe: str
-    runs: dict[str, list[dict[str, Any]]]
-
-    def gauc(self, method: str, domain: str) -> list[float]:
-        """In one sub-domain, one figure a run."""
-        found = [run["domains"].get(domain, {}).get("gauc") for run in self.runs.get(method, [])]
-        return [value for value in found if value is not None]
-
-    def means(self, method: str, domains: Sequence[str]) -> list[float]:
-        """Over sub-domains, one figure a run that has all of them."""
-        found = []
-        for run in self.runs.get(method, []):
-            values = [run["domains"].get(domain, {}).get("gauc") for domain in domains]
-            if values and None not in values:
-                found.append(fmean(values))
-        return found
-
-    def domains(self, method: str = BASE) -> list[str]:
-        """The sub-domains of a method that were measured, the largest first."""
-        runs = self.runs.get(method, [])
-        return [name for name, figures in runs[0]["domains"].items() if figures["gauc"] is not None] if runs else []
-
-    def largest(self) -> list[str]:
-        """The sub-domains that every method has."""
-        everywhere = set(EVERYWHERE)
-        shared = [set(self.domains(method)) for method in self.runs if method not in everywhere]
-        return [name for name in self.domains() if all(name in some for some in shared)]
-
-
-def read_found(jobs: Sequence[KnowledgeJob], documents: Documents) -> list[Found]:
-    """What there is of each data set that has any. Raises `ArtefactError` where a document is none of such a job."""
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for job in jobs:
-        document = documents.read(job)
-        if document is None:
-            continue
-        missing = [part for part in NEEDED if part not in document]
-        if missing:
-            raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
-        found.setdefault(job.recipe_name, {}).setdefault(job.channel, []).append(document)
-    return [Found(name, runs) for name, runs in found.items()]
 
 
 def said_of(document: Mapping[str, Any]) -> str:
@@ -87,9 +27,9 @@ def said_of(document: Mapping[str, Any]) -> str:
 def sheets(found: Found) -> list[Sheet]:
     """Every table of one data set."""
     tables = [_table_2(found), _domains(found), _figures(found, "Table 3, what is plugged in", TABLE_3)]
-    tables += [_figures(found, "Table 4, whose tasks' knowledge (no carts in ratings)", TABLE_4)]
+    tables += [_figures(found, "Table 4, whose tasks' knowledge (of tasks that the data have)", TABLE_4)]
     tables += [_figures(found, "Table 6, share of the super-domain learned from", TABLE_6), _table_7(found)]
-    return [*tables, _figures(found, "Table 8, decomposition and degeneration", TABLE_8)]
+    return [*tables, _figures(found, "Table 8, decomposition and degeneration", TABLE_8, over=OURS), *steps(found)]
 
 
 def _table_2(found: Found) -> Sheet:
@@ -106,51 +46,23 @@ def _table_2(found: Found) -> Sheet:
         f"means over {len(domains)} sub-domains: {', '.join(domains)}",
         "gain over Base, pooled over sub-domains, with a 95% interval from resampled users; AUC of each user weighted "
         "by samples (eq. 7), users with one class skipped",
-        f"{EVERYTHING} is Base with all of the genre before the test; published figures are of Taobao, ours of ratings",
+        f"{EVERYTHING} is Base with all of the sub-domain before the test; published figures are of Taobao's own data",
         *_provenance(found),
     ]
     return Sheet(f"Table 2, {found.recipe}", ["method", "published", "gain", "ours", "gain", "95%"], lines, notes)
 
 
-def _with_gain(found: Found, method: str, domains: Sequence[str], scope: str) -> list[Cell]:
+def _with_gain(found: Found, method: str, domains: Sequence[str], scope: str, over: str = BASE) -> list[Cell]:
     means = found.means(method, domains)
     if not means:
         return [Cell(NOT_RUN), Cell(NOT_RUN), Cell(NOT_RUN)]
-    if method == BASE or not found.runs.get(BASE):
+    if method == over or not found.runs.get(over):
         return [Cell(over_seeds(means)), Cell(NOT_PUBLISHED), Cell(NOT_PUBLISHED)]
-    gain, low, high = gain_over(found.runs[BASE], found.runs[method], scope)
-    return [Cell(over_seeds(means)), Cell(f"{gain:+.4f}"), Cell(f"{low:+.4f} to {high:+.4f}")]
+    return [Cell(over_seeds(means)), *map(Cell, _interval(*gain_over(found.runs[over], found.runs[method], scope)))]
 
 
-def gain_over(
-    base: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]], scope: str
-) -> tuple[float, float, float]:
-    """Gain in pooled GAUC of the mean over seeds, and its 95% interval over resampled users.
-
-    Pooled: every user of every sub-domain counts with their samples there.
-    """
-    samples, theirs = _pooled(base, scope)
-    others, own = _pooled(ours, scope)
-    if not np.array_equal(samples, others):
-        raise ArtefactError("two methods were measured on other users or samples; run them again")
-    random = np.random.default_rng(0)
-    differences = own - theirs
-    users = np.flatnonzero(samples)
-    drawn = random.multinomial(len(users), np.full(len(users), 1 / len(users)), RESAMPLES)
-    resampled = (drawn @ differences[users]) / (drawn @ samples[users])
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return float(differences.sum() / samples.sum()), float(low), float(high)
-
-
-def _pooled(runs: Sequence[Mapping[str, Any]], scope: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Samples, and samples times AUC, of each user by code; of several seeds the mean."""
-    n = runs[0]["dataset"]["users"]
-    samples, areas = np.zeros(n), np.zeros(n)
-    for run in runs:
-        codes = run["users"]["codes"]
-        samples[codes] += run["users"][scope]["samples"]
-        areas[codes] += run["users"][scope]["auc"]
-    return samples / len(runs), areas / len(runs)
+def _interval(gain: float, low: float, high: float) -> tuple[str, str]:
+    return f"{gain:+.4f}", f"{low:+.4f} to {high:+.4f}"
 
 
 def _domains(found: Found) -> Sheet:
@@ -168,10 +80,13 @@ def _domains(found: Found) -> Sheet:
     notes = [RULE_NOTE, *_provenance(found)]
     if len(gains) > 1:
         mean, error = fmean(gains), float(np.std(gains, ddof=1)) / len(gains) ** 0.5
-        notes.insert(0, f"mean gain of KEEP over {len(gains)} sub-domains {mean:+.4f}, standard error {error:.4f}")
-    if found.runs.get(OURS) and found.runs.get(BASE):
-        gain, low, high = gain_over(found.runs[BASE], found.runs[OURS], "all")
-        notes.insert(0, f"pooled gain of KEEP {gain:+.4f}, 95% over users {low:+.4f} to {high:+.4f}")
+        reach = error * float(t.ppf(0.975, len(gains) - 1))
+        gain, interval = _interval(mean, mean - reach, mean + reach)
+        notes.insert(0, f"mean gain of KEEP over {len(gains)} sub-domains {gain}, 95% over sub-domains {interval}")
+    for other in (SHUFFLED, BASE):
+        if found.runs.get(OURS) and found.runs.get(other):
+            gain, interval = _interval(*gain_over(found.runs[other], found.runs[OURS], "all"))
+            notes.insert(0, f"pooled gain of KEEP over {other} {gain}, 95% over users {interval}")
     heads = ["sub-domain", "trained", "tested", "users", *EVERYWHERE, "gain of keep"]
     return Sheet(f"Every sub-domain, {found.recipe}", heads, lines, notes)
 
@@ -179,14 +94,13 @@ def _domains(found: Found) -> Sheet:
 RULE_NOTE = "sub-domains share items, so their gains are not independent; the interval over users does not assume it"
 
 
-def _figures(found: Found, title: str, published: Mapping[str, float | None]) -> Sheet:
+def _figures(found: Found, title: str, published: Mapping[str, float | None], over: str = BASE) -> Sheet:
     domains, lines = found.largest(), []
     for name, theirs in published.items():
         said = NOT_PUBLISHED if theirs is None else f"{theirs:.4f}"
-        lines.append([Cell(name), Cell(said), *_with_gain(found, name, domains, "largest")])
-    return Sheet(
-        f"{title}, {found.recipe}", ["knowledge", "published", "ours", "gain", "95%"], lines, _provenance(found)
-    )
+        lines.append([Cell(name), Cell(said), *_with_gain(found, name, domains, "largest", over)])
+    heads = ["knowledge", "published", "ours", f"gain over {over}", "95%"]
+    return Sheet(f"{title}, {found.recipe}", heads, lines, _provenance(found))
 
 
 def _table_7(found: Found) -> Sheet:
@@ -199,19 +113,19 @@ def _table_7(found: Found) -> Sheet:
             activity = np.zeros(first["dataset"]["users"])
             activity[first["users"]["codes"]] = first["users"]["activity"]
             within = (activity >= edges[at]) & (activity < edges[at + 1])
-            samples, base = _pooled(found.runs[BASE], "all")
-            _, ours = _pooled(found.runs[OURS], "all")
+            runs = same_seeds(found.runs[OURS], found.runs[BASE])
+            (samples, ours), (_, base) = (pooled(some, "all") for some in runs)
             total = samples[within].sum()
             if total:
                 values = [base[within].sum() / total, ours[within].sum() / total]
                 cells += [Cell(f"{int((samples[within] > 0).sum()):,}"), *(Cell(f"{value:.4f}") for value in values)]
-                cells.append(Cell(f"{values[1] - values[0]:+.4f}"))
+                cells += map(Cell, _interval(*gain_over(found.runs[BASE], found.runs[OURS], "all", within)))
             else:
-                cells += [Cell("0"), *[Cell(NOT_PUBLISHED)] * 3]
+                cells += [Cell("0"), *[Cell(NOT_PUBLISHED)] * 4]
         else:
-            cells += [Cell(NOT_RUN)] * 4
+            cells += [Cell(NOT_RUN)] * 5
         lines.append(cells)
-    heads = ["clicks before", "published gain", "users", "base", "keep", "gain"]
+    heads = ["clicks before", "published gain", "users", "base", "keep", "gain", "95%"]
     return Sheet(f"Table 7, {found.recipe}: users by clicks before the test", heads, lines, _provenance(found))
 
 

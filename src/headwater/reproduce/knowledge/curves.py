@@ -1,0 +1,68 @@
+"""How good a method is while it learns: on its sub-domain, and on all other items, which it may forget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from headwater.data.impressions import Impressions
+from headwater.metrics import measure_prediction
+from headwater.reproduce.knowledge.cut import Cut
+
+if TYPE_CHECKING:
+    from headwater.ranking.network_ranker import NetworkRanker
+
+POINTS = 8
+"""Times that a method is measured while it learns, beside the end."""
+
+ONE_OF = 6
+"""Of so many users one is asked: a curve needs no more."""
+
+Told = Callable[["NetworkRanker[Any]", int], None]
+
+
+class Watch:
+    """Measures models between the days that they learn from.
+
+    Parameters
+    ----------
+    cut : Cut
+
+    Attributes
+    ----------
+    curves : dict of str to list
+        Of each sub-domain: `learned` (impressions so far, in all passes), and GAUC `inside` and `outside` of it, both
+        on the test part.
+    """
+
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
+        self.curves: dict[str, list[dict[str, float]]] = {}
+        self._asked: tuple[str, Impressions, Impressions] | None = None
+
+    def during(
+        self, domain: str, part: Impressions, done: int, passes: int
+    ) -> Callable[[NetworkRanker[Any], int], None]:
+        """What `fit` is to tell of each day while it learns `part` for the `done`-th of `passes` times, from 0."""
+        before = {day: rows.start for day, rows in part.day_slices()}
+
+        def told(model: NetworkRanker[Any], day: int) -> None:
+            learned = done * len(part) + before[day]
+            if learned >= len(self.curves.get(domain, ())) * passes * len(part) / POINTS:
+                self.look(domain, model, learned)
+
+        return told
+
+    def look(self, domain: str, model: NetworkRanker[Any], learned: int) -> None:
+        """Measure a model that has learned from so many impressions."""
+        if self._asked is None or self._asked[0] != domain:
+            cut = self._cut
+            asked = cut.rows(2) & (cut.whole.user_codes % ONE_OF == 0)
+            inside = cut.rows(2, domain=domain)
+            self._asked = domain, cut.whole.select(asked & inside), cut.whole.select(asked & ~inside)
+        _, *places = self._asked
+        found = {
+            name: measure_prediction(some.user_codes, some.labels["click"], model.predict(some)["click"]).gauc
+            for name, some in zip(("inside", "outside"), places, strict=True)
+        }
+        self.curves.setdefault(domain, []).append({"learned": learned, **found})
