@@ -123,13 +123,13 @@ SEES_THE_TRUTH = {"latents.py", "world.py", "fitted.py", "behaviour_kernels.py",
 
 def test_nothing_that_finds_or_ranks_can_see_what_a_bazaars_users_want() -> None:
     hidden = {"headwater.simulation.latents", "headwater.simulation.behaviour_kernels"}
-    makers = hidden | {f"headwater.simulation.{name}" for name in ("world", "fitted", "shoppers")}
+    makers = hidden | {f"headwater.simulation.{name}" for name in ("world", "fitted", "shoppers", "audience")}
     for path in modules():
         names = imported(path)
         if room_of(path) not in {"simulation", "cli", "reproduce"}:
             assert not {name for name in names if name.startswith("headwater.simulation")}, path
         if path.name not in SEES_THE_TRUTH:
             assert not names & hidden, path
-    for name in ("catalogue", "scenarios", "ranking", "ranking_kernels", "homepage"):
+    for name in ("catalogue", "scenarios", "ranking", "ranking_kernels", "homepage", "blocks"):
         path = SOURCE / "simulation" / f"{name}.py"
         assert not imported(path) & (makers | {"headwater.simulation.play"}), path

@@ -50,3 +50,20 @@ def test_two_arms_are_played_and_tested_and_all_figures_are_kept(tmp_path: Path)
     assert [one["name"] for one in document["arms"][1]["channels"]] == ["all channels", "popular", "nearline"]
     assert all(0 <= share <= 1 for share in document["a_a"]["shares"].values())
     assert 0 < document["sample_ratio"]["p"] <= 1
+
+
+def test_logs_are_written_day_by_day_and_gone_on_with(tmp_path: Path) -> None:
+    path, to = tmp_path / "logs.toml", tmp_path / "logs"
+    path.write_text(f"[bazaar.world]\n{WORLD}")
+    shown = run("logs", "--days", "1", "--to", str(to), "--config", str(path))
+    assert "day 0: " in shown
+    assert [line.split()[1] for line in shown.splitlines() if line.split()[:1] == ["0"]] == ["product", "video", "ad"]
+    again = run("logs", "--days", "2", "--to", str(to), "--config", str(path))
+    assert "there already" in again
+    assert sorted(file.name for file in (to / "impressions").iterdir()) == ["day-00.parquet", "day-01.parquet"]
+    home = tmp_path / "home"
+    words = ["data", "import-impressions", str(to / "impressions"), "--name", "bazaar", "--sub-domain", "domain"]
+    words += ["--history", str(to / "events"), "--items-file", str(to / "items.parquet"), "--home", str(home)]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "on days 0 to 1" in done.output
+    assert (home / "impressions" / "bazaar.npz").exists()

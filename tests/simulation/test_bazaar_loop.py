@@ -146,6 +146,7 @@ def test_the_arms_that_come_along_are_of_the_frozen_world_and_can_be_compared() 
     arms = load_arm(folder / "control.toml"), load_arm(folder / "treatment.toml")
     require_same_world(*arms)
     assert arms[0].bazaar == BazaarConfig()
+    require_same_world(*(arm.fast() for arm in arms))
 
 
 def test_a_channel_without_a_kind_or_of_an_unknown_one_is_named(tmp_path: Path) -> None:

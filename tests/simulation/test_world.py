@@ -18,6 +18,18 @@ def test_the_frozen_world_has_the_hash_that_the_docs_print() -> None:
     assert BazaarConfig().hash == "e84c6efbc5da"
 
 
+def test_a_fast_bazaar_is_the_same_but_for_its_size_and_never_larger() -> None:
+    fast = BazaarConfig().fast()
+    assert parse(BazaarConfig, fast.model_dump(), "fast") == fast
+    assert (fast.behaviour, fast.scenarios, fast.world.drift) == (
+        BazaarConfig().behaviour,
+        BazaarConfig().scenarios,
+        BazaarConfig().world.drift,
+    )
+    assert fast.world.users == 250
+    assert BazaarConfig(world=WorldConfig(users=20)).fast().world.users == 20
+
+
 def test_every_parameter_is_in_the_hash() -> None:
     assert BazaarConfig(world=WorldConfig(drift=0.09)).hash != BazaarConfig().hash
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 import headwater
 from headwater.cli.data import data_app
+from headwater.cli.data_pack import cluster_, generate_, pack_
 from headwater.cli.knowledge import knowledge_app
 from headwater.cli.learn import evaluate, recommend, search, similar, train
 from headwater.cli.loop import demo, serve
@@ -21,6 +22,8 @@ from headwater.cli.ranklog import ranklog_app
 from headwater.cli.release import release_app
 from headwater.cli.reproduce import reproduce_app
 from headwater.cli.simulate import simulate_app
+from headwater.cli.simulate_logs import logs
+from headwater.cli.simulate_sensitivity import sensitivity
 from headwater.cli.stream import stream_app
 from headwater.errors import HeadwaterError
 
@@ -38,6 +41,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
+data_app.command("pack")(pack_)
+data_app.command("generate")(generate_)
+data_app.command("cluster")(cluster_)
 app.add_typer(data_app, name="data")
 app.add_typer(release_app, name="release")
 app.add_typer(reproduce_app, name="reproduce")
@@ -47,6 +53,8 @@ app.command()(search)
 app.command()(recommend)
 app.command()(similar)
 app.command()(serve)
+simulate_app.command()(logs)
+simulate_app.command()(sensitivity)
 app.add_typer(simulate_app, name="simulate")
 app.add_typer(stream_app, name="stream")
 app.add_typer(nearline_app, name="nearline")

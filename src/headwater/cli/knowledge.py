@@ -130,8 +130,8 @@ def ask(
 
     client = _client(service, home, users)
     named = None if category is None else np.array([key_of(category)], np.int64)
-    asked = (np.array([_key(text, strings=strings)], np.int64) for text in (user, item))
-    answer = client.get(*asked, named, version=version)
+    asked_user, asked_item = (np.array([_key(text, strings=strings)], np.int64) for text in (user, item))
+    answer = client.get(asked_user, asked_item, named, version=version)
     about = next(one.about for one in client.held() if one.version == answer.version)
     typer.echo(f"version {answer.version}")
     at = 0

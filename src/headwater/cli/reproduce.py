@@ -252,6 +252,36 @@ def knowledge(
         raise typer.Exit(1)
 
 
+@reproduce_app.command("search-knowledge")
+def search_knowledge(
+    searches: Annotated[
+        list[Path], typer.Argument(help="Searches, e.g. recipes/search/knowledge/*.toml.", metavar="SEARCH...")
+    ],
+    results: Annotated[Path, typer.Option(help="JSON Lines; trials in it are not run again.")],
+    home: HomeOption = DEFAULT_HOME,
+    packed: PackedOption = None,
+) -> None:
+    """Choose the settings of KEEP's methods on each user's 75 to 80%, one trial after another.
+
+    Example: headwater reproduce search-knowledge recipes/search/knowledge/*.toml --results trials.jsonl
+    """
+    from headwater.reproduce.knowledge.search import load_knowledge_search, run
+    from headwater.show import print_trial, print_trials, telling
+
+    console = Console()
+    loaded = [load_knowledge_search(path) for path in searches]
+    with console.status("reading the data") as status:
+        lines = run(
+            loaded,
+            results,
+            home=home,
+            packed=packed,
+            told=lambda line: print_trial(console, line),
+            say=telling(console, status),
+        )
+    print_trials(console, lines)
+
+
 @reproduce_app.command("nearline")
 def nearline(
     home: HomeOption = DEFAULT_HOME,
@@ -297,33 +327,3 @@ def nearline(
     _report(console, found, sheets, verdicts, write_report, report or home / "reports" / name)
     if has_failed:
         raise typer.Exit(1)
-
-
-@reproduce_app.command("search-knowledge")
-def search_knowledge(
-    searches: Annotated[
-        list[Path], typer.Argument(help="Searches, e.g. recipes/search/knowledge/*.toml.", metavar="SEARCH...")
-    ],
-    results: Annotated[Path, typer.Option(help="JSON Lines; trials in it are not run again.")],
-    home: HomeOption = DEFAULT_HOME,
-    packed: PackedOption = None,
-) -> None:
-    """Choose the settings of KEEP's methods on each user's 75 to 80%, one trial after another.
-
-    Example: headwater reproduce search-knowledge recipes/search/knowledge/*.toml --results trials.jsonl
-    """
-    from headwater.reproduce.knowledge.search import load_knowledge_search, run
-    from headwater.show import print_trial, print_trials, telling
-
-    console = Console()
-    loaded = [load_knowledge_search(path) for path in searches]
-    with console.status("reading the data") as status:
-        lines = run(
-            loaded,
-            results,
-            home=home,
-            packed=packed,
-            told=lambda line: print_trial(console, line),
-            say=telling(console, status),
-        )
-    print_trials(console, lines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one file.
+    """Columns of one file, or of a folder of Parquet files, such as one for each day, one after another.
 
     Attributes
     ----------
@@ -40,6 +40,8 @@ class Table:
         Such a column is not in `frame`.
     lines : list of int, or None
         The file's line of each row, where that is not simply row + first line.
+    parts : tuple of (Path, int)
+        The files of a folder, and the first row of each.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Table:
     frame: pl.DataFrame
     mixed: dict[str, tuple[int, str]] = field(default_factory=dict)
     lines: list[int] | None = None
+    parts: tuple[tuple[Path, int], ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -55,9 +58,13 @@ class Table:
 
     def place(self, row: int | None = None, column: str | None = None) -> str:
         """`events.csv, line 5, column 'rating'`: lines of the file (1-based, header included), Parquet rows from 1."""
-        parts = [str(self.path)]
+        path, is_parquet = self.path, bool(self.parts) or self.path.suffix.lower() == ".parquet"
+        if row is not None and self.parts:
+            path, first = self.parts[bisect_right([first for _, first in self.parts], row) - 1]
+            row -= first
+        parts = [str(path)]
         if row is not None:
-            parts.append(f"row {row + 1}" if self.path.suffix.lower() == ".parquet" else f"line {self._line(row)}")
+            parts.append(f"row {row + 1}" if is_parquet else f"line {self._line(row)}")
         if column is not None:
             parts.append(f"column {column!r}")
         return ", ".join(parts)
@@ -74,7 +81,8 @@ class Table:
 def read_table(path: Path | str, wanted: Collection[str] | None = None) -> Table:
     """Read the columns of `path` that are `wanted`; those it lacks are simply not there.
 
-    By default all columns are read, and those of a JSONL file may then hold booleans, lists and objects too.
+    By default all columns are read, and those of a JSONL file may then hold booleans, lists and objects too. Parquet
+    files of a folder are read in the order of their names, as one.
 
     Raises
     ------
@@ -84,9 +92,10 @@ def read_table(path: Path | str, wanted: Collection[str] | None = None) -> Table
         of a JSONL file are read, NaN and Infinity, which JSON does not have, are refused with line and column.
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, wanted)
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "there is no such file"
-        raise SchemaError(f"{path}: {what}. Give the path of one {', '.join(SUFFIXES)} file.")
+        raise SchemaError(f"{path}: there is no such file. Give the path of one {', '.join(SUFFIXES)} file.")
     if path.suffix.lower() not in SUFFIXES:
         raise SchemaError(
             f"{path}: unknown file type {path.suffix or '(no suffix)'!r}. Known are {', '.join(SUFFIXES)}; "
@@ -119,6 +128,26 @@ def _read_parquet(path: Path, wanted: Collection[str] | None) -> Table:
             f"{path}: this is not a whole Parquet file ({_first_line(error)}). It may be truncated: copy it again."
         ) from error
     return Table(path, names, frame)
+
+
+def _read_folder(folder: Path, wanted: Collection[str] | None) -> Table:
+    paths = sorted(folder.glob("*.parquet"))
+    if not paths:
+        raise SchemaError(
+            f"{folder}: is a folder without Parquet files. Give the path of one {', '.join(SUFFIXES)} file, "
+            f"or a folder of .parquet files."
+        )
+    tables = [read_table(path, wanted) for path in paths]
+    first = tables[0]
+    for table in tables[1:]:
+        for name, kind in first.frame.schema.items():
+            if table.frame.schema.get(name) != kind:
+                found = table.frame.schema.get(name, "not there")
+                raise SchemaError(f"{table.path}, column {name!r}: is {found}, and in {first.path} it is {kind}.")
+    heights = [0, *(table.frame.height for table in tables)]
+    starts = [sum(heights[: at + 1]) for at in range(len(tables))]
+    frame = pl.concat([table.frame.select(first.frame.columns) for table in tables])
+    return Table(folder, first.names, frame, parts=tuple(zip(paths, starts, strict=True)))
 
 
 # -- CSV and TSV

@@ -96,6 +96,11 @@ class ArmConfig(Settings):
             raise ValueError(f"days ({self.days.in_all} in all) exceed bazaar.world.days ({self.bazaar.world.days})")
         return self
 
+    def fast(self) -> Self:
+        """The same in a small world, for one day without settling: enough to show that everything runs."""
+        days = DaysConfig(warm_up=2, settle=0, measured=1)
+        return self.model_copy(update={"bazaar": self.bazaar.fast(), "days": days})
+
     @property
     def nearline_names(self) -> list[str]:
         """The nearline channels' names; none without nearline."""

@@ -65,7 +65,7 @@ def search(
 @compiled()
 def look(
     seed, parameters, n_styles,
-    users, scenarios, times, moments, offsets, shown, click_logits,
+    users, scenarios, times, moments, offsets, shown, extra, click_logits,
     categories, looks, log_prices, vectors, quality, look_vectors, category_prices, complements,
     tastes, price_levels, sensitivities,
     intent_category, intent_until, intent_vectors,
@@ -75,10 +75,10 @@ def look(
     """Go through each visit's page from its top.
 
     A shown item is examined with chance (1 + position)^-η. Its utility is that of the best-fitting taste, of the intent
-    (category and direction), of quality, and of its price. A click may be followed by a cart and by a purchase; a
-    purchase of the intent's category ends the intent; a purchase may begin one of a category that goes with it, and a
-    click without an intent one of its own look. Clicks are remembered in
-    `clicked`, which is what rankers know. `first_click` and `bought`, (visits,), get an item or -1.
+    (category and direction), of quality, and of its price; `extra`, (m,), is added to the logit of its click alone. A
+    click may be followed by a cart and by a purchase; a purchase of the intent's category ends the intent; a purchase
+    may begin one of a category that goes with it, and a click without an intent one of its own look. Clicks are
+    remembered in `clicked`, which is what rankers know. `first_click` and `bought`, (visits,), get an item or -1.
     """
     room = clicked.shape[1]
     d = vectors.shape[1]
@@ -109,7 +109,7 @@ def look(
                 for at_d in range(d):
                     product += intent_vectors[user, at_d] * vectors[item, at_d]
                 utility += parameters[INTENT] + parameters[MATCH] * product
-            if uniform(seed, CLICK, user, moment, item) >= chance(click_logits[scenarios[row]] + utility):
+            if uniform(seed, CLICK, user, moment, item) >= chance(click_logits[scenarios[row]] + extra[at] + utility):
                 continue
             out_click[at] = 1
             out_dwell[at] = parameters[DWELL_SECONDS] * math.exp(

@@ -123,7 +123,8 @@ class Shelves:
     starts: tuple[int, int, int, int, int]
 
     @classmethod
-    def of(cls, catalogue: Catalogue) -> Shelves:
+    def of(cls, catalogue: Catalogue, kept: NDArray[np.bool_] | None = None) -> Shelves:
+        """Shelves of all items, or of those that `kept`, (n,), marks."""
         n_departments = int(catalogue.category_departments.max(initial=0)) + 1
         n_shops = int(catalogue.shops.max(initial=0)) + 1
         kinds = [
@@ -135,11 +136,13 @@ class Shelves:
         ]
         starts = np.concatenate([[0], np.cumsum([size for _, size in kinds])])
         order = np.argsort(-catalogue.sales, kind="stable").astype(np.int32)
+        if kept is not None:
+            order = order[kept[order]]
         items, sizes = [], []
         for codes, size in kinds:
             mine = order[np.argsort(codes[order], kind="stable")]
             items.append(mine)
-            sizes.append(np.bincount(codes, minlength=size))
+            sizes.append(np.bincount(codes[order], minlength=size))
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
         first = [int(start) for start in starts[:5]]
         return cls(offsets, np.concatenate(items), (first[0], first[1], first[2], first[3], first[4]))

@@ -14,6 +14,7 @@ import numpy as np
 from headwater.nearline.kernels import compiled, mix
 
 FIRST, CATEGORY, STYLE, PRICE, LIFE, NEXT, GAP, CLICK, EXAMINE, CART, BUY, DWELL, EXPLORE, OFFSET, BEGIN = range(15)
+REACH, BLOCK = 15, 16
 """What a draw is for."""
 
 

@@ -142,18 +142,24 @@ class FolderSink:
     folder : Path
     user_ids, item_ids : arrays
         By code.
+    domains : tuple of str
+        Names of sub-domains, which both files then have as a column `domain`; no such column without.
     """
 
-    def __init__(self, folder: Path, user_ids: NDArray[np.int64], item_ids: NDArray[np.int64]) -> None:
+    def __init__(
+        self, folder: Path, user_ids: NDArray[np.int64], item_ids: NDArray[np.int64], domains: tuple[str, ...] = ()
+    ) -> None:
         self._folder, self._user_ids, self._item_ids = folder, user_ids, item_ids
+        self._domains = domains
         self._impressions: list[dict[str, Any]] = []
         self._events: list[dict[str, Any]] = []
 
-    def __call__(self, page: Page) -> None:
+    def __call__(self, page: Page, domain: int = 0) -> None:
         outcome = page.outcome
         rows = np.repeat(np.arange(len(page.requests)), np.diff(outcome.offsets))
         self._impressions.append(
             {
+                **self._domain(domain, len(rows)),
                 "user_id": self._user_ids[page.requests.users[rows]],
                 "item_id": self._item_ids[outcome.items],
                 "timestamp": page.queries.request_times[rows],
@@ -168,6 +174,7 @@ class FolderSink:
         rows, items, behaviours, times = acts(page)
         self._events.append(
             {
+                **self._domain(domain, len(rows)),
                 "user_id": self._user_ids[page.requests.users[rows]],
                 "item_id": self._item_ids[items],
                 "timestamp": times,
@@ -178,10 +185,13 @@ class FolderSink:
 
     def end_day(self, day: int) -> None:
         """Write what came since the last call as day `day`, in time order."""
-        texts: dict[str, tuple[str, ...]] = {"scenario": SCENARIOS, "behaviour": BEHAVIOURS}
+        texts = {"scenario": SCENARIOS, "behaviour": BEHAVIOURS, "domain": self._domains}
         for name, parts in (("impressions", self._impressions), ("events", self._events)):
             write_day(self._folder / name, day, parts, texts)
             parts.clear()
+
+    def _domain(self, code: int, n: int) -> dict[str, NDArray[np.int8]]:
+        return {"domain": np.full(n, code, np.int8)} if self._domains else {}
 
 
 def acts(page: Page) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int8], NDArray[np.int64]]:
@@ -201,7 +211,7 @@ def acts(page: Page) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.i
 
 
 def write_day(folder: Path, day: int, parts: list[dict[str, Any]], texts: dict[str, tuple[str, ...]]) -> None:
-    """One Parquet file of the columns of `parts`, sorted by time; the codes of `texts` become their names."""
+    """One Parquet file of the columns of `parts`, sorted by time, whole or not there; codes of `texts` become names."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -216,7 +226,9 @@ def write_day(folder: Path, day: int, parts: list[dict[str, Any]], texts: dict[s
         }
     )
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / f"day-{day:02d}.parquet")
+    path = folder / f"day-{day:02d}.parquet"
+    pq.write_table(table, path.with_suffix(".partial"))
+    path.with_suffix(".partial").replace(path)
 
 
 def _named(codes: NDArray[np.int32], names: tuple[str, ...]) -> Any:

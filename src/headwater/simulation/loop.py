@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.simulation.arms import ArmConfig
+from headwater.simulation.chronicle import Chronicle
 from headwater.simulation.homepage import ChannelHomepage, Health
 from headwater.simulation.measures import Measures
 from headwater.simulation.play import Page
@@ -40,7 +41,9 @@ class ArmResult:
     records: int
 
 
-def run_arm(start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: None) -> ArmResult:
+def run_arm(
+    start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: None, chronicle: Chronicle | None = None
+) -> ArmResult:
     """Train the arm's channels and rankers, and play its days in closed loop.
 
     Parameters
@@ -49,6 +52,8 @@ def run_arm(start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: No
         Of the arm's own world; it is not changed, so that arms begin alike.
     folder : Path
         Empty; the rank log and the store of nearline are kept there.
+    chronicle : Chronicle, optional
+        Given every page.
     """
     catalogue, users = start.world.catalogue, arm.bazaar.world.users
     channels = [trained(settings, start, lambda what: say(f"{arm.name}: {what}")) for settings in arm.channels]
@@ -76,6 +81,8 @@ def run_arm(start: WarmUp, arm: ArmConfig, folder: Path, say: Say = lambda _: No
                 if is_measured:
                     funnel(page)
                 logs(page)
+                if chronicle is not None:
+                    chronicle(page, play.shoppers)
 
             logs.begin_day(day)
             play.play_day(sink, logs.after_tick if logs.is_read else None)

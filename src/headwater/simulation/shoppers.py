@@ -16,7 +16,7 @@ from headwater.data.queries import Queries
 from headwater.data.schema import Behaviour
 from headwater.simulation import behaviour_kernels as kernels
 from headwater.simulation.catalogue import Shelves
-from headwater.simulation.config import SCENARIOS, START
+from headwater.simulation.config import SCENARIOS, START, BehaviourConfig
 from headwater.simulation.draws import CATEGORY, FIRST, GAP, NEXT, PRICE, uniforms
 from headwater.simulation.latents import UserLatents
 from headwater.simulation.scenarios import (
@@ -79,6 +79,18 @@ class Outcome:
     bought: NDArray[np.int32]
 
 
+def parameters_of(settings: BehaviourConfig) -> NDArray[np.float64]:
+    """(15,) the settings in the order that `behaviour_kernels` reads them in."""
+    return np.array(
+        [
+            settings.taste_weight, settings.intent_weight, settings.intent_match, settings.quality_weight,
+            settings.price_weight, settings.examination, settings.cart_logit, settings.purchase_logit,
+            settings.purchase_intent, settings.follow, settings.dwell_seconds, settings.intent_on_click,
+            60 * settings.intent_minutes, settings.intent_spread, settings.intent_on_purchase,
+        ]
+    )  # fmt: skip
+
+
 class Shoppers:
     """All users of a world, from the first day on.
 
@@ -114,16 +126,8 @@ class Shoppers:
         self._category_prices = sums / sizes
         look_sales = np.bincount(catalogue.looks, catalogue.sales, minlength=len(world.taste_shares))
         self._sales_until = np.cumsum(look_sales) / look_sales.sum()
-        settings = world.config.behaviour
         self._click_logits = np.array([scenario.click_logit for scenario in world.config.scenarios.all()])
-        self._parameters = np.array(
-            [
-                settings.taste_weight, settings.intent_weight, settings.intent_match, settings.quality_weight,
-                settings.price_weight, settings.examination, settings.cart_logit, settings.purchase_logit,
-                settings.purchase_intent, settings.follow, settings.dwell_seconds, settings.intent_on_click,
-                60 * settings.intent_minutes, settings.intent_spread, settings.intent_on_purchase,
-            ]
-        )  # fmt: skip
+        self._parameters = parameters_of(world.config.behaviour)
 
     def copy(self) -> Shoppers:
         """Users who stand where these do, and go their own ways from here."""
@@ -225,6 +229,33 @@ class Shoppers:
 
     def look(self, requests: Requests, offsets: NDArray[np.int64], shown: NDArray[np.int32]) -> Outcome:
         """Go through the pages, click and buy, and decide where to go next."""
+        outcome = self.react(requests, offsets, shown, self._parameters, self._click_logits)
+        users = requests.users
+        self._last_bought[users] = np.where(outcome.bought >= 0, outcome.bought, self._last_bought[users])
+        rows = np.repeat(np.arange(len(requests)), np.diff(offsets))
+        self._go_on(requests, outcome, np.bincount(rows, outcome.dwell, minlength=len(requests)).astype(np.float64))
+        return outcome
+
+    def react(
+        self,
+        requests: Requests,
+        offsets: NDArray[np.int64],
+        shown: NDArray[np.int32],
+        parameters: NDArray[np.float64],
+        click_logits: NDArray[np.float64],
+        extra: NDArray[np.float32] | None = None,
+    ) -> Outcome:
+        """Click, buy, remember and want, and go nowhere for it: what a page does to its users.
+
+        Parameters
+        ----------
+        parameters : (15,) float64
+            See `parameters_of`.
+        click_logits : (6,) float64
+            By scenario.
+        extra : (m,) float32, optional
+            Added to the logit of the click on each shown item.
+        """
         n, m = len(requests), len(shown)
         outcome = Outcome(
             offsets, shown, np.zeros(m, np.int8), np.zeros(m, np.int8), np.zeros(m, np.int8), np.zeros(m, np.float32),
@@ -232,8 +263,9 @@ class Shoppers:
         )  # fmt: skip
         catalogue, hidden = self._world.catalogue, self._world.item_latents
         kernels.look(
-            self._seed, self._parameters, catalogue.n_styles,
-            requests.users, requests.scenarios, requests.times, requests.moments, offsets, shown, self._click_logits,
+            self._seed, parameters, catalogue.n_styles,
+            requests.users, requests.scenarios, requests.times, requests.moments, offsets, shown,
+            np.zeros(m, np.float32) if extra is None else extra, click_logits,
             catalogue.categories, catalogue.looks, catalogue.log_prices, hidden.vectors, hidden.quality,
             hidden.look_vectors, self._category_prices, catalogue.complements,
             self._latents.tastes, self._latents.price_levels, self._latents.sensitivities,
@@ -241,10 +273,6 @@ class Shoppers:
             self._clicked, self._clicked_times, self._n_clicked,
             outcome.clicks, outcome.carts, outcome.purchases, outcome.dwell, outcome.first_click, outcome.bought,
         )  # fmt: skip
-        users = requests.users
-        self._last_bought[users] = np.where(outcome.bought >= 0, outcome.bought, self._last_bought[users])
-        rows = np.repeat(np.arange(n), np.diff(offsets))
-        self._go_on(requests, outcome, np.bincount(rows, outcome.dwell, minlength=n).astype(np.float64))
         return outcome
 
     def _go_on(self, requests: Requests, outcome: Outcome, dwell: NDArray[np.float64]) -> None:

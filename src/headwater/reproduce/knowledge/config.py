@@ -73,17 +73,33 @@ class BaselinesConfig(Settings):
     """Of the discriminator."""
 
 
+class LogDays(Settings):
+    """How an impression log is cut by days, as the paper's was; earlier days come first, later ones are left out."""
+
+    pretrain: int = Field(default=5, ge=1)
+    """Days of all sub-domains that are the super-domain."""
+
+    train: int = Field(default=2, ge=1)
+    """Days after them, of which one sub-domain's impressions train."""
+
+    test: int = Field(default=1, ge=1)
+    """Days after them that test."""
+
+
 class KnowledgeRecipe(Settings):
     """One data set."""
 
     dataset: str
-    """A name of the catalogue, with times."""
+    """A name of the catalogue, with times; with `days`, the name of an imported impression log."""
 
     impressions: Literal["rated", "purchased"] = "rated"
-    """What is an impression: a rating, or a purchase beside sampled items of its sub-domain."""
+    """What is an impression, without `days`: a rating, or a purchase beside sampled items of its sub-domain."""
 
     negatives: int = Field(default=1, ge=1)
     """Items sampled for each purchase."""
+
+    days: LogDays | None = None
+    """Cuts a log by days into the log's own sub-domains; without, impressions are cut by user and `attribute`."""
 
     attribute: str = "genres"
     """Item attribute whose values are the sub-domains; an item of several values is in several."""

@@ -86,6 +86,13 @@ class Cut:
             chosen = list(recipe.domains)
         return cls(whole, piece, {name: members[name] for name in chosen}, recipe.period)
 
+    @property
+    def rule(self) -> str:
+        """How it was cut, in words."""
+        if self.whole.sampled:
+            return RULES["purchased"].format(sampled=self.whole.sampled)
+        return RULES["rated"]
+
     def rows(self, *pieces_: int, domain: str | None = None) -> NDArray[np.bool_]:
         """Marks the impressions of some parts, of one sub-domain or of all items."""
         marked = np.isin(self.piece, pieces_)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headwater.data import Dataset
+from headwater.data.impressions import Impressions
 from headwater.errors import ConfigError
 from headwater.experiment.measure import Say
 from headwater.experiment.provenance import commit_id, machine
 from headwater.metrics import measure_prediction
 from headwater.metrics.auc import grouped_auc
 from headwater.reproduce.knowledge.curves import Watch
-from headwater.reproduce.knowledge.cut import RULES, Cut
+from headwater.reproduce.knowledge.cut import Cut
+from headwater.reproduce.knowledge.days import DayCut
 from headwater.reproduce.knowledge.methods import Trial
 from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, WATCHED, KnowledgeJob
 
@@ -25,7 +27,9 @@ GROUPS = (50, 150, 300)
 """Clicks before the test at which users are grouped (Table 7)."""
 
 
-def measure(job: KnowledgeJob, dataset: Dataset, say: Say, memory: dict[str, Any] | None = None) -> dict[str, Any]:
+def measure(
+    job: KnowledgeJob, dataset: Dataset | Impressions, say: Say, memory: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Train the method in each of its sub-domains and say all that tables need, as plain values.
 
     Jobs that are given the same `memory` learn once from the super-domain what they share.
@@ -33,12 +37,13 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say, memory: dict[str, Any
     Returns
     -------
     dict
-        `domains`: figures by sub-domain, the largest first, with a `curve` where the method is watched. `users`: of
-        each user measured anywhere, code, samples, and samples times AUC, summed over sub-domains, of the largest alone
-        and of all. `activity`: clicks of these users before the test. `row`: commit and machine. `seconds` of all.
+        `domains`: figures of clicks by sub-domain, the largest first, and of what follows clicks below `after_click`,
+        with a `curve` where the method is watched. `users`: of each user measured anywhere, code, samples, and samples
+        times AUC of clicks, summed over sub-domains, of the largest alone and of all. `activity`: clicks of these users
+        before the test. `row`: commit and machine. `seconds` of all.
     """
     started = time.perf_counter()
-    cut = Cut.of(dataset, job.recipe)
+    cut = DayCut.of_log(dataset, job.recipe) if isinstance(dataset, Impressions) else Cut.of(dataset, job.recipe)
     names = list(cut.membership)
     if not names:
         raise ConfigError(
@@ -52,30 +57,24 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say, memory: dict[str, Any
     domains = {}
     for domain, scores in METHODS[job.channel](trial):
         test = cut.part(2, domain=domain)
-        users, labels = test.user_codes, test.labels["click"]
-        found = measure_prediction(users, labels, scores)
+        figures = {task: _figures(test, task, scores[task]) for task in test.tasks}
         domains[domain] = {
             "trained": int(cut.rows(1, domain=domain).sum()),
-            "samples": found.samples,
-            "users": found.users,
-            "skipped_users": found.skipped_users,
-            "gauc": _finite(found.gauc),
-            "auc": _finite(found.auc),
-            "logloss": _finite(found.logloss),
-            "ece": _finite(found.ece),
+            **figures["click"],
+            "after_click": {task: figures[task] for task in figures if task != "click"},
         }
         if watch is not None:
             domains[domain]["curve"] = [
                 {name: _finite(value) for name, value in point.items()} for point in watch.curves[domain]
             ]
-        say(f"{domain}: GAUC {found.gauc:.4f}")
+        say(f"{domain}: GAUC {figures['click']['gauc'] or float('nan'):.4f}")
         for scope in ("largest", "all") if domain in largest else ("all",):
-            _add(sums[scope], users, labels, scores)
+            _add(sums[scope], test.user_codes, test.labels["click"], scores["click"])
     measured = np.flatnonzero(sums["all"][0])
     before = cut.rows(0, 1) & (cut.whole.labels["click"] == 1)
     clicks = np.bincount(cut.whole.user_codes[before], minlength=len(dataset.users))
     return {
-        "rule": RULES[job.recipe.impressions].format(sampled=cut.whole.sampled),
+        "rule": cut.rule,
         "row": {"commit": commit_id(), "machine": machine()},
         "domains": domains,
         "users": {
@@ -90,6 +89,21 @@ def measure(job: KnowledgeJob, dataset: Dataset, say: Say, memory: dict[str, Any
             },
         },
         "seconds": time.perf_counter() - started,
+    }
+
+
+def _figures(test: Impressions, task: str, scores: NDArray[np.float32]) -> dict[str, Any]:
+    """Of one task over what it is asked of: all impressions, or the clicked ones; None where there is no figure."""
+    asked = test.samples(task)
+    found = measure_prediction(test.user_codes[asked], test.labels[task][asked], scores[asked])
+    return {
+        "samples": found.samples,
+        "users": found.users,
+        "skipped_users": found.skipped_users,
+        "gauc": _finite(found.gauc),
+        "auc": _finite(found.auc),
+        "logloss": _finite(found.logloss),
+        "ece": _finite(found.ece),
     }
 
 

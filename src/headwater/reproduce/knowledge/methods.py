@@ -1,4 +1,4 @@
-"""The methods that are compared: each gives probabilities of a click for the test part of every sub-domain.
+"""The methods that are compared: each gives probabilities, by task, for the test part of every sub-domain.
 
 All learn the same part of a sub-domain, in time order, under settings that were chosen for each with as many trials.
 What differs is what else they know: the super-domain's part before it (`merging`, `fine-tune`, `keep` and its
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
     from headwater.ranking.network_ranker import NetworkRanker
 
-Predictions = Iterator[tuple[str, "NDArray[np.float32]"]]
+Predictions = Iterator[tuple[str, "dict[str, NDArray[np.float32]]"]]
+"""Of each sub-domain the probabilities of its test part, by task."""
+
 Model = TypeVar("Model", bound="NetworkRanker[Any]")
 L = TypeVar("L")
 
@@ -115,9 +117,9 @@ class Trial:
             self.memory[key] = learn()
         return self.memory[key]
 
-    def predictions(self, model: Any, domain: str) -> tuple[str, NDArray[np.float32]]:
+    def predictions(self, model: Any, domain: str) -> tuple[str, dict[str, NDArray[np.float32]]]:
         """What a trained model says of the test part."""
-        return domain, model.predict(self.cut.part(2, domain=domain))["click"]
+        return domain, model.predict(self.cut.part(2, domain=domain))
 
 
 class Folder:

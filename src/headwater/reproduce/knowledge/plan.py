@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from headwater.data import Dataset
+from headwater.data.impressions import Impressions
 from headwater.errors import ConfigError
 from headwater.recipe import load_named
 from headwater.reproduce.jobs import FAST
 from headwater.reproduce.knowledge import methods
 from headwater.reproduce.knowledge.baselines import BASELINES
 from headwater.reproduce.knowledge.config import KnowledgeRecipe, load_knowledge_recipe, load_knowledge_recipes
+from headwater.reproduce.knowledge.days import load_days
 from headwater.reproduce.knowledge.methods import Predictions, Trial
 
 BASE, EVERYTHING, OURS, SHUFFLED = "base", "base-80", "keep", "keep-shuffled"
@@ -90,11 +92,13 @@ class KnowledgeJob:
         plain = [self.channel, self.recipe.model_dump(mode="json", exclude_defaults=True)]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
-    def load(self, home: Path, packed: Path | None) -> Dataset:
+    def load(self, home: Path, packed: Path | None) -> Dataset | Impressions:
         """See `Work`."""
+        if self.recipe.days is not None:
+            return load_days(self.recipe.dataset, home, packed)
         return load_named(self.recipe.dataset, home, packed=packed)
 
-    def head(self, dataset: Dataset) -> dict[str, Any]:
+    def head(self, dataset: Dataset | Impressions) -> dict[str, Any]:
         """See `Work`."""
         return {
             "dataset": {

@@ -100,7 +100,7 @@ def _tried(
         found = {}
         for domain, scores in METHODS[method](trial):
             test = cut.part(2, domain=domain)
-            measured = measure_prediction(test.user_codes, test.labels["click"], scores)
+            measured = measure_prediction(test.user_codes, test.labels["click"], scores["click"])
             found[domain] = {metric: float(getattr(measured, metric)) for metric in METRICS}
     except HeadwaterError as error:
         return {"failed": f"{type(error).__name__}: {error}"}

@@ -1,4 +1,4 @@
-"""Tables 2 to 4 and 6 to 8, and every sub-domain by itself, ours beside what was published."""
+"""Tables 2 to 8, and every sub-domain by itself, ours beside what was published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import t
 from headwater.reproduce.knowledge.found import Found, gain_over, pooled, same_seeds
 from headwater.reproduce.knowledge.measure import GROUPS
 from headwater.reproduce.knowledge.plan import BASE, EVERYTHING, EVERYWHERE, METHODS, OURS, SHUFFLED
-from headwater.reproduce.knowledge.published import TABLE_2, TABLE_3, TABLE_4, TABLE_6, TABLE_7, TABLE_8
+from headwater.reproduce.knowledge.published import TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, TABLE_8
 from headwater.reproduce.knowledge.steps import steps
 from headwater.reproduce.sheet import NOT_PUBLISHED, Cell, Sheet
 from headwater.show import NOT_RUN, over_seeds
@@ -28,6 +28,7 @@ def sheets(found: Found) -> list[Sheet]:
     """Every table of one data set."""
     tables = [_table_2(found), _domains(found), _figures(found, "Table 3, what is plugged in", TABLE_3)]
     tables += [_figures(found, "Table 4, whose tasks' knowledge (of tasks that the data have)", TABLE_4)]
+    tables += _table_5(found)
     tables += [_figures(found, "Table 6, share of the super-domain learned from", TABLE_6), _table_7(found)]
     return [*tables, _figures(found, "Table 8, decomposition and degeneration", TABLE_8, over=OURS), *steps(found)]
 
@@ -101,6 +102,33 @@ def _figures(found: Found, title: str, published: Mapping[str, float | None], ov
         lines.append([Cell(name), Cell(said), *_with_gain(found, name, domains, "largest", over)])
     heads = ["knowledge", "published", "ours", f"gain over {over}", "95%"]
     return Sheet(f"{title}, {found.recipe}", heads, lines, _provenance(found))
+
+
+def _table_5(found: Found) -> list[Sheet]:
+    """What follows clicks, where the data know of it: in each of the largest sub-domains, means over seeds."""
+    lines = []
+    for domain in found.largest():
+        for task, theirs in TABLE_5.items():
+            means = {}
+            for method in (BASE, OURS):
+                runs = [_of_task(run["domains"][domain], task) for run in found.runs.get(method, [])]
+                means[method] = [one["gauc"] for one in runs if one is not None and one["gauc"] is not None]
+            known = _of_task(found.runs[BASE][0]["domains"][domain], task)
+            if known is None:
+                continue
+            line = [f"{task}, {domain}", f"{theirs:+.4f}", f"{known['samples']:,}", f"{known['users']:,}"]
+            line += [over_seeds(means[method]) if means[method] else NOT_RUN for method in (BASE, OURS)]
+            is_whole = means[BASE] and means[OURS]
+            line.append(f"{fmean(means[OURS]) - fmean(means[BASE]):+.4f}" if is_whole else NOT_RUN)
+            lines.append([Cell(text) for text in line])
+    if all(line[0].text.startswith("click") for line in lines):
+        return []
+    heads = ["task", "published gain", "samples", "users", "base", "keep", "gain"]
+    return [Sheet(f"Table 5, what is predicted, {found.recipe}", heads, lines, _provenance(found))]
+
+
+def _of_task(figures: Mapping[str, Any], task: str) -> Mapping[str, Any] | None:
+    return figures if task == "click" else figures.get("after_click", {}).get(task)
 
 
 def _table_7(found: Found) -> Sheet:
