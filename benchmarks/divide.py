@@ -3,10 +3,12 @@
     python benchmarks/divide.py --size 0.002 --device cpu --length 20 --dimension 32      # seconds, measures little
     python benchmarks/divide.py                                                            # KuaiRand's size, a GPU
 
-Every method sees the same windows and the same positives: those of a Divide step, a pass for each cluster drawn of a
-user. SASRec is the channel's own network and loss, whose negatives are of the whole catalogue; no draw of any method is
-an item that the window holds. Methods take turns, and the figures are medians over rounds: of wall time on a GPU, of
-processor time on a CPU, which others may share. The intent model trains before and apart, and is measured beside them.
+Every method sees the same windows and the same positives as the SASRec above it: those of a Divide step, a pass for
+each cluster drawn of a user, or, for late prompts, one pass with all targets. SASRec is the channel's own network and
+loss, whose negatives are of the whole catalogue; no draw of any method is an item that the window holds. Late prompts
+learn the intent as well, in the same pass; the other methods' intent model trains apart, and is measured beside them.
+Methods take turns, and the figures are medians over rounds: of wall time on a GPU, of processor time on a CPU, which
+others may share.
 """
 
 from __future__ import annotations
@@ -19,125 +21,65 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from headwater.data import Dataset, Vocabulary
+from headwater.data import Dataset
+from headwater.data.generated import CLUSTER, KUAIRAND, generated_logs
 from headwater.nn.batches import NextItemBatches, SequenceBatch
 from headwater.nn.inputs import Catalogue
 from headwater.nn.objective import Objective, ObjectiveConfig
 from headwater.nn.sequences import Histories
 from headwater.retrieval.divide.batches import DivideBatches
 from headwater.retrieval.divide.channel import WithinClusters
-from headwater.retrieval.divide.clusters import Clusters
-from headwater.retrieval.divide.config import DivideConfig
+from headwater.retrieval.divide.clusters import ClusterConfig, Clusters, clusters_of
+from headwater.retrieval.divide.config import DivideConfig, IntentConfig
 from headwater.retrieval.divide.intent import IntentNetwork
 from headwater.retrieval.divide.network import DivideNetwork
 from headwater.retrieval.divide.objective import WithinObjective
 from headwater.retrieval.learned import Task
 from headwater.retrieval.sequence.sasrec import SASRecConfig, SASRecNetwork
 
-USERS, ITEMS, INTERACTIONS, K = 25_828, 108_025, 20_141_835, 15
-"""Of KuaiRand in Table 1 of the paper."""
-
 METHODS = {"naive": "none", "Hadamard": "hadamard", "prefix": "prefix", "MMoE": "experts"}
-
-
-@dataclass(frozen=True)
-class Logs:
-    """Generated logs and what is known of them: the cluster of every item."""
-
-    data: Dataset
-    clusters: Clusters
-
-
-def generate(users: int, items: int, interactions: int, n_clusters: int, *, seed: int = 0, skew: float = 0.8) -> Logs:
-    """Logs whose truth is known: users keep to a few clusters, items follow each other within them.
-
-    Cluster sizes are uneven, histories log-normal in length. A click goes to a cluster of the user's taste; half of
-    them go to one of the next items of that cluster behind what the user clicked there before, the others to one by
-    Zipf's law (weight 1 / rank^skew).
-
-    Parameters
-    ----------
-    interactions : int
-        About as many are made; every user has three or more.
-    """
-    random = np.random.default_rng(seed)
-    shares = random.dirichlet(np.full(n_clusters, 4.0))
-    labels = np.sort(random.choice(n_clusters, items, p=shares))
-    clusters = Clusters(labels.astype(np.int32), tuple(f"cluster {at}" for at in range(n_clusters)))
-    starts, sizes = clusters.starts, clusters.sizes
-    weights = np.concatenate([1 / np.arange(1, size + 1) ** skew for size in sizes.tolist()])
-    total = np.cumsum(weights)
-    low = np.concatenate([[0.0], total])[starts]
-    high = np.concatenate([[0.0], total])[starts + sizes]
-    lengths = random.lognormal(0.0, 0.9, users)
-    lengths = np.maximum(np.rint(lengths * interactions / lengths.sum()), 3).astype(np.int64)
-    tastes = random.dirichlet(np.full(n_clusters, 0.3), users) * (sizes > 0)
-    tastes = np.cumsum(tastes / tastes.sum(1, keepdims=True), 1)
-    latest = np.full((users, n_clusters), -1, np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    chosen, owners, times = [], [], []
-    for step in range(int(lengths.max())):
-        active = order[: np.searchsorted(-lengths[order], -step, side="left")]
-        cluster = (random.random(len(active))[:, None] > tastes[active]).sum(1).clip(max=n_clusters - 1)
-        drawn = np.searchsorted(total, low[cluster] + random.random(len(active)) * (high - low)[cluster])
-        before = latest[active, cluster]
-        follows = (before >= 0) & (random.random(len(active)) < 0.5)
-        place = before - starts[cluster] + random.integers(1, 6, len(active))
-        item = np.where(follows, starts[cluster] + place % np.maximum(sizes[cluster], 1), drawn.clip(max=items - 1))
-        latest[active, cluster] = item
-        chosen.append(item.astype(np.int32))
-        owners.append(active.astype(np.int32))
-        times.append(np.full(len(active), step, np.int64))
-    data = Dataset.from_events(
-        "generated",
-        Vocabulary(np.arange(users)),
-        Vocabulary(np.arange(items)),
-        event_users=np.concatenate(owners),
-        event_items=np.concatenate(chosen),
-        event_times=np.concatenate(times),
-        time_unit="position",
-    )
-    return Logs(data, clusters)
+BASE, WHOLE_BASE, LATE = "SASRec", "SASRec, all targets", "late prompts"
 
 
 Step = Callable[[int], tuple[int, int]]
 """Trains step n, and says its passes and positives."""
 
 
-def stepper(method: str, logs: Logs, config: DivideConfig, device: torch.device) -> Step:
+def stepper(method: str, data: Dataset, clusters: Clusters, config: DivideConfig, device: torch.device) -> Step:
     """Of SASRec, or of Divide with one of the adaptations."""
     torch.manual_seed(0)
-    catalogue = Catalogue.of(logs.data, config.inputs)
-    if method == "SASRec":
+    catalogue, is_whole = Catalogue.of(data, config.inputs), method in (WHOLE_BASE, LATE)
+    if method in (BASE, WHOLE_BASE):
         sizes = config.model_dump(include={"length", "dimension", "layers", "heads", "feed_forward", "dropout"})
         network = SASRecNetwork(SASRecConfig(**sizes, objective=config.objective), catalogue).to(device)
-        model: torch.nn.Module = Task(network, Objective(config.objective, logs.data.item_counts, device))
+        model: torch.nn.Module = Task(network, Objective(config.objective, data.item_counts, device))
     else:
-        changed = config.model_copy(update={"adaptation": METHODS[method]})
-        prompted = DivideNetwork(changed, catalogue, len(logs.clusters)).to(device)
-        objective = WithinObjective(config.objective, logs.clusters, logs.data.item_counts, device)
+        changed = config.model_copy(update={"adaptation": METHODS.get(method, "output")})
+        if is_whole:
+            changed = changed.model_copy(update={"intent": IntentConfig(is_joint=True, prototypes=8)})
+        prompted = DivideNetwork(changed, catalogue, len(clusters)).to(device)
+        objective = WithinObjective(config.objective, clusters, data.item_counts, device)
         model = WithinClusters(prompted, objective)
     adam = torch.optim.AdamW(model.parameters(), fused=True)
     made = DivideBatches(
-        Histories.from_dataset(logs.data, device),
-        logs.clusters,
+        Histories.from_dataset(data, device),
+        clusters,
         length=config.length,
         batch_size=config.training.batch_size,
-        tasks_per_user=config.tasks_per_user,
+        tasks_per_user=None if is_whole else config.tasks_per_user,
         seed=0,
         times=False,
     )
 
     def step(n: int) -> tuple[int, int]:
         batch: Any = made.batch(n // made.steps, n % made.steps)
-        if method == "SASRec":
+        if method in (BASE, WHOLE_BASE):
             batch = SequenceBatch(
                 windows=batch.windows,
                 at=batch.at,
@@ -156,12 +98,12 @@ def stepper(method: str, logs: Logs, config: DivideConfig, device: torch.device)
     return step
 
 
-def intent_stepper(logs: Logs, config: DivideConfig, device: torch.device) -> Step:
+def intent_stepper(data: Dataset, clusters: Clusters, config: DivideConfig, device: torch.device) -> Step:
     """The same of the intent model, whose passes are one for each user."""
-    network = IntentNetwork(config, Catalogue.of(logs.data, config.inputs), len(logs.clusters)).to(device)
-    labels = torch.from_numpy(logs.clusters.labels.astype(np.int64)).to(device)
+    network = IntentNetwork(config, Catalogue.of(data, config.inputs), len(clusters)).to(device)
+    labels = torch.from_numpy(clusters.labels.astype(np.int64)).to(device)
     adam = torch.optim.AdamW(network.parameters(), fused=True)
-    histories = Histories.from_dataset(logs.data, device)
+    histories = Histories.from_dataset(data, device)
     made = NextItemBatches(histories, config.length, config.training.batch_size)
 
     class IntentTask(torch.nn.Module):
@@ -199,10 +141,14 @@ def timed(step: Step, first: int, n: int, device: torch.device) -> tuple[float, 
     return float(passes), float(positives)
 
 
-def measure(logs: Logs, config: DivideConfig, device: torch.device, *, steps: int, rounds: int) -> dict[str, Any]:
+def measure(
+    data: Dataset, clusters: Clusters, config: DivideConfig, device: torch.device, *, steps: int, rounds: int
+) -> dict[str, Any]:
     """Passes and positives a second of every method, and the most memory that each took on the device."""
-    steppers = {method: stepper(method, logs, config, device) for method in ("SASRec", *METHODS)}
-    steppers["intent"] = intent_stepper(logs, config, device)
+    steppers = {
+        method: stepper(method, data, clusters, config, device) for method in (BASE, *METHODS, WHOLE_BASE, LATE)
+    }
+    steppers["intent"] = intent_stepper(data, clusters, config, device)
     for step in steppers.values():
         timed(step, 0, 2, device)
     found: dict[str, list[tuple[float, float]]] = {method: [] for method in steppers}
@@ -227,7 +173,7 @@ def measure(logs: Logs, config: DivideConfig, device: torch.device, *, steps: in
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=float, default=1.0, help="share of KuaiRand's users, items and interactions")
-    parser.add_argument("--clusters", type=int, default=K)
+    parser.add_argument("--clusters", type=int, default=15)
     parser.add_argument("--length", type=int, default=200)
     parser.add_argument("--dimension", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2)
@@ -244,10 +190,11 @@ def main() -> int:
     chosen = parser.parse_args()
     device = torch.device(chosen.device)
     started = time.perf_counter()
-    users, items, interactions = (max(50, round(full * chosen.size)) for full in (USERS, ITEMS, INTERACTIONS))
-    logs = generate(users, items, interactions, chosen.clusters)
+    users, items, interactions = (max(50, round(full * chosen.size)) for full in KUAIRAND)
+    data = generated_logs(users, items, interactions, chosen.clusters)
+    clusters = clusters_of(data, ClusterConfig(source="column", column=CLUSTER, n=chosen.clusters))
     print(
-        f"{users:,} users, {items:,} items, {len(logs.data):,} interactions in {len(logs.clusters)} clusters, "
+        f"{users:,} users, {items:,} items, {len(data):,} interactions in {len(clusters)} clusters, "
         f"generated in {time.perf_counter() - started:.1f} s"
     )
     config = DivideConfig.model_validate(
@@ -266,13 +213,16 @@ def main() -> int:
             "training": {"batch_size": chosen.batch_size, "precision": chosen.precision},
         }
     )
-    found = measure(logs, config, device, steps=chosen.steps, rounds=chosen.rounds)
-    base = found["SASRec"]["passes_per_second"]
+    found = measure(data, clusters, config, device, steps=chosen.steps, rounds=chosen.rounds)
     print("| method | passes/s | to SASRec's | positives/s | device GiB |\n|---|---|---|---|---|")
+    base = 1.0
     for method, figures in found.items():
+        if method in (BASE, WHOLE_BASE):
+            base = figures["passes_per_second"]
         peak = "-" if figures["peak_device"] is None else f"{figures['peak_device'] / 2**30:.2f}"
         passes, positives = figures["passes_per_second"], figures["positives_per_second"]
-        print(f"| {method} | {passes:,.0f} | {passes / base:.2f} | {positives:,.0f} | {peak} |")
+        ratio = "-" if method == "intent" else f"{passes / base:.2f}"
+        print(f"| {method} | {passes:,.0f} | {ratio} | {positives:,.0f} | {peak} |")
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"host memory at most {host / 2**30:.2f} GiB; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if chosen.results is not None:

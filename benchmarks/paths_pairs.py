@@ -1,6 +1,7 @@
 """SimNet's pairs a second in one thread: over a concatenation for each pair, and with every item projected once.
 
     nice -n -10 python benchmarks/paths_pairs.py
+    python benchmarks/paths_pairs.py --device cuda      # both forms in torch on a GPU, by the clock
 
 The candidate pairs of an index of generated items: as SimNet stands in the paper (eq. 9), in torch and in the batch
 that suits it best, and as index generation does it on processors. Both in turn, in one run.
@@ -54,6 +55,31 @@ class Similarity:
         hidden = functional.leaky_relu(torch.addmm(self.next_bias, hidden, self.next), self.LEAK)
         return (hidden @ self.last)[:, 0]
 
+    def moved(self, device: torch.device) -> Similarity:
+        """The same net with its weights there."""
+        for name, value in vars(self).items():
+            if isinstance(value, torch.Tensor):
+                setattr(self, name, value.to(device))
+        self.levels = [table.to(device) for table in self.levels]
+        return self
+
+    def projected(self) -> list[torch.Tensor]:
+        """What the first layer makes of every trigger, target and level: the pair's hidden layer is their sum."""
+        parts = self.first.split([self.width, *[self.FIELD] * self.MEASURES, self.width])
+        tables = [table @ part for table, part in zip(self.levels, parts[1:-1], strict=True)]
+        return [self.items @ parts[0] + self.bias, self.items @ parts[-1], *tables]
+
+    @torch.inference_mode()
+    def summed(
+        self, tables: list[torch.Tensor], triggers: torch.Tensor, targets: torch.Tensor, levels: torch.Tensor
+    ) -> torch.Tensor:
+        hidden = tables[0][triggers] + tables[1][targets]
+        for at, table in enumerate(tables[2:]):
+            hidden += table[levels[:, at]]
+        hidden = functional.leaky_relu_(hidden, self.LEAK)
+        hidden = functional.leaky_relu_(torch.addmm(self.next_bias, hidden, self.next), self.LEAK)
+        return (hidden @ self.last)[:, 0]
+
     def factorised(self) -> SimilarityScorer:
         start = self.width
         tables = []
@@ -101,14 +127,46 @@ def similarity(n_items: int, repeats: int) -> None:
         print(f"| {label} | {np.median(figures):.2f} | {np.median(figures) / best:.1f} x |")
 
 
+def on_device(n_items: int, repeats: int, device: torch.device) -> None:
+    """Both forms in torch, 16 million pairs at a time in pieces of a million, by the clock."""
+    net = Similarity(n_items).moved(device)
+    tables, n, size = net.projected(), 1 << 24, 1 << 20
+    random = torch.Generator(device).manual_seed(0)
+    triggers, targets = (torch.randint(n_items, (n,), generator=random, device=device) for _ in range(2))
+    levels = torch.randint(net.LEVELS, (n, net.MEASURES), generator=random, device=device)
+    forms = {
+        "factorised, torch": lambda *part: net.summed(tables, *part),
+        "concatenated, torch": net.concatenated,
+    }
+    found: dict[str, list[float]] = {form: [] for form in forms}
+    for _ in range(repeats + 1):
+        for form, score in forms.items():
+            torch.cuda.synchronize(device)
+            started = time.perf_counter()
+            for at in range(0, n, size):
+                score(triggers[at : at + size], targets[at : at + size], levels[at : at + size])
+            torch.cuda.synchronize(device)
+            found[form].append(n / (time.perf_counter() - started) / 1e6)
+    some = slice(0, 100_000)
+    one, other = (score(triggers[some], targets[some], levels[some]) for score in forms.values())
+    print(f"SimNet, {n_items:,} items, {torch.cuda.get_device_name(device)}, median of {repeats}; "
+          f"scores differ by {float((one - other).abs().max()):.1e} at most")  # fmt: skip
+    for form, figures in found.items():
+        print(f"{form}: {np.median(figures[1:]):.0f} M pairs/s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="cuda measures both forms in torch there")
     chosen = parser.parse_args()
     print(f"headwater {headwater.__version__}, {os.cpu_count()} cores ({platform.machine()}), numpy {np.__version__}, "
           f"torch {torch.__version__}, niceness {os.nice(0)}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    similarity(chosen.items, chosen.repeats)
+    if chosen.device == "cpu":
+        similarity(chosen.items, chosen.repeats)
+    else:
+        on_device(chosen.items, chosen.repeats, torch.device(chosen.device))
 
 
 if __name__ == "__main__":

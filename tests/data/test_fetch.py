@@ -240,6 +240,19 @@ def test_a_damaged_copy_is_fetched_again(tiny: Published, server: Server, tmp_pa
     assert server.asked == ["/tiny.zip"] * 2
 
 
+def test_a_set_that_only_a_package_carries_is_read_from_it_and_its_publisher_is_not_asked(
+    tiny: Published, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(monkeypatch, tiny, urls=())
+    with pytest.raises(DatasetUnavailable, match="publisher's files are not fetched; use --source package"):
+        get("tiny", tmp_path / "home", source="publisher")
+    assert len(load_dataset(get("tiny", tmp_path / "home"))) == 5
+    assert not server.asked
+    change(monkeypatch, tiny, urls=(), package="")
+    with pytest.raises(DatasetUnavailable, match="this data set is not fetched; have its files"):
+        get("tiny", tmp_path / "elsewhere")
+
+
 def test_unknown_names_and_sources_are_told(tmp_path: Path) -> None:
     with pytest.raises(DatasetUnavailable, match="'ml-2m'; known are ml-1m, ml-100k"):
         get("ml-2m", tmp_path)

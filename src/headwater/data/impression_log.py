@@ -149,6 +149,22 @@ def read_impressions(
     return ReadLog(impressions, tuple(_notes(impressions, str(path))))
 
 
+def read_published(layout: str, path: Path | str, *, name: str) -> ReadLog:
+    """Read a published log as it is: `taobao-ads`, see `headwater.data.readers.taobao_ads`.
+
+    Raises `ConfigError` where no such layout is known, and `DatasetUnavailable` as its reader does.
+    """
+    from headwater.data.readers.files import Files
+    from headwater.data.readers.taobao_ads import read_taobao_ads
+
+    readers = {"taobao-ads": read_taobao_ads}
+    if layout not in readers:
+        raise ConfigError(f"no layout is called {layout!r}; known are {', '.join(readers)}")
+    with Files(path) as files:
+        impressions = readers[layout](name, files)
+    return ReadLog(impressions, tuple(_notes(impressions, str(path))))
+
+
 def log_path(name: str, home: Path | str) -> Path:
     """Where the impressions of an imported log are kept. Raises `ConfigError` where `name` is no plain name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):

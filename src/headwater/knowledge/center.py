@@ -8,16 +8,18 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from headwater.data.folder import sync_tree
-from headwater.errors import ArtefactError, ConfigError, StoreError, StoreFull, VersionGone
+from headwater.errors import ArtefactError, ConfigError, StoreError, StoreFull, VersionGone, VersionKept
 from headwater.knowledge.built import ARRAYS, DOCUMENT, Built, read_built
 from headwater.knowledge.client import Answer, Held
-from headwater.knowledge.records import HALVES, assemble, joined, key_words, records_of
+from headwater.knowledge.forgetting import Forgotten, about_without, check_without, write_without
+from headwater.knowledge.records import HALVES, STORED_AS_RECORDS, assemble, joined, key_words, records_of
 from headwater.knowledge.shelves import LmdbShelf, RedisShelf, Shelf
 from headwater.knowledge.versions import STATE, Versions, locked, read_versions, write_versions
 
@@ -29,9 +31,6 @@ REDIS_USERS_AT_ONCE = 500
 USERS_CHECKED = 256
 NAME = "name"
 SETTLED_NS = 50_000_000
-
-STORED_AS_RECORDS = ("user_keys", "users", "pair_offsets", "pair_categories", "pairs")
-"""Arrays that a version holds by user, and not as files."""
 
 
 class _Open(NamedTuple):
@@ -90,29 +89,39 @@ class Center:
             read_versions(self.root).require_room()
             source = read_built(built)
             source.require_whole()
-            number = self._change(lambda versions: versions.reserved()).last
-            folder = self._folder(number)
-            try:
-                self._write(number, folder, source)
-                self._check(number, folder, source)
-                about = source.about | {
-                    "checksum": source.checksum,
-                    "users_in": self._users_in,
-                    "published": int(time.time()),
-                    "n_users": len(source.user_keys),
-                    "n_items": len(source.item_keys),
-                    "n_pairs": len(source.pairs),
-                }
-                self._change(lambda versions: versions.published(number, about))
-            except OSError as error:
-                self._sweep()
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise StoreFull(f"{folder}: the disk is full ({error}); make room and publish again") from error
-                raise StoreError(f"{folder} cannot be written: {error}") from error
-            except BaseException:
-                self._sweep()
-                raise
+            about = source.about | {
+                "checksum": source.checksum,
+                "n_users": len(source.user_keys),
+                "n_items": len(source.item_keys),
+                "n_pairs": len(source.pairs),
+            }
+            return self._publish(
+                about,
+                lambda number, folder: self._write(number, folder, source),
+                lambda number, folder: self._check(number, folder, source),
+            )
+
+    def _publish(
+        self, about: dict[str, Any], write: Callable[[int, Path], None], check: Callable[[int, Path], None]
+    ) -> int:
+        """Write, check and serve the next version, all or nothing; for whoever holds the lock of publishing."""
+        number = self._change(lambda versions: versions.reserved()).last
+        folder = self._folder(number)
+        stamped = about | {"users_in": self._users_in, "published": int(time.time())}
+        try:
+            write(number, folder)
+            sync_tree(folder)
+            check(number, folder)
+            self._change(lambda versions: versions.published(number, stamped))
+        except OSError as error:
             self._sweep()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise StoreFull(f"{folder}: the disk is full ({error}); make room and publish again") from error
+            raise StoreError(f"{folder} cannot be written: {error}") from error
+        except BaseException:
+            self._sweep()
+            raise
+        self._sweep()
         return number
 
     def _write(self, number: int, folder: Path, source: Built) -> None:
@@ -127,7 +136,6 @@ class Center:
                 shutil.copyfile(source.folder / f"{name}.npy", folder / f"{name}.npy")
         shutil.copyfile(source.folder / DOCUMENT, folder / DOCUMENT)
         self._shelf.fill(number, folder, records_of(source, number, at_once=self._at_once))
-        sync_tree(folder)
 
     def _check(self, number: int, folder: Path, source: Built) -> None:
         """Raise `ArtefactError` unless what stands there says what was built, of a sample of users and of all items."""
@@ -141,6 +149,62 @@ class Center:
         width = source.users.shape[1]
         if not np.array_equal(answer.values[:, :width], source.users[rows].astype(np.float32)):
             raise ArtefactError(f"{folder}: users are not what was built; publish again")
+
+    def forget(self, users: NDArray[np.int64]) -> Forgotten:
+        """Serve a version without some users, and remove every other version that holds one of them and is not pinned.
+
+        What is served becomes the next version, record by record, without theirs; of whoever asks, they are unknown
+        from then on. Pinned versions stay as they are. Called again, it goes on where a killed call was. What models
+        have learned from the users, in items' vectors and defaults too, is not undone.
+
+        Parameters
+        ----------
+        users : (n,) int64
+            64-bit keys.
+
+        Raises
+        ------
+        VersionKept
+            What is served holds one of them, and there are five versions, all pinned.
+        ConfigError
+            A version holds users in another place than the center was opened for.
+        StoreFull, StoreError, TornValue
+            As in `publish` and `get`; what was served goes on being served.
+        """
+        keys = key_words(np.unique(users))
+        with locked(self.root / ".publishing"):
+            self._sweep()
+            now = read_versions(self.root)
+            for number, about in now.about.items():
+                self._require_place(number, about)
+            version = None
+            if now.current is not None and (gone := self._records(now.current, keys)):
+                now.require_room()
+                version = self._publish_without(now.current, now.about[now.current], gone)
+            pinned, removed = {}, []
+            for number in read_versions(self.root).about:
+                if not self._records(number, keys):
+                    continue
+                try:
+                    self._change(lambda versions, number=number: versions.without(number))
+                    removed.append(number)
+                except VersionKept:
+                    pinned[number] = read_versions(self.root).pins.get(number, ())
+            self._sweep()
+        return Forgotten(version, tuple(removed), pinned)
+
+    def _records(self, number: int, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Those of the users whom a version holds."""
+        found = self._shelf.get_many(number, self._folder(number), keys)
+        return {key: record for key, record in zip(keys, found, strict=True) if record is not None}
+
+    def _publish_without(self, served: int, about: dict[str, Any], gone: dict[bytes, bytes]) -> int:
+        old = self._folder(served)
+        return self._publish(
+            about_without(about, gone),
+            lambda number, folder: write_without(gone, self._shelf, served, old, number, folder, self._at_once),
+            lambda number, folder: check_without(gone, self._shelf, served, old, number, folder),
+        )
 
     def serve(self, version: int) -> None:
         """Serve a version that is there. Raises `VersionGone` where it is not."""
@@ -243,11 +307,7 @@ class Center:
             if chosen is None:
                 raise VersionGone(f"{self.root} serves no version of knowledge; publish one")
             now.require(chosen)
-            if now.about[chosen]["users_in"] != self._users_in:
-                raise ConfigError(
-                    f"version {chosen} holds users in {now.about[chosen]['users_in']}, and the center was opened for "
-                    f"{self._users_in}; open it with the URL that the version was published with, or without one"
-                )
+            self._require_place(chosen, now.about[chosen])
             try:
                 opened = self._opened.get(chosen) or self._open_version(chosen)
                 item_rows = _rows_of(opened.built.item_keys, items)
@@ -263,6 +323,13 @@ class Center:
                 # A version that went while it was read is no damage: the next look says what is there.
                 if chosen in self.versions.about:
                     raise
+
+    def _require_place(self, number: int, about: dict[str, Any]) -> None:
+        if about["users_in"] != self._users_in:
+            raise ConfigError(
+                f"version {number} holds users in {about['users_in']}, and the center was opened for "
+                f"{self._users_in}; open it with the URL that the version was published with, or without one"
+            )
 
     def _open_version(self, number: int) -> _Open:
         opened = self._open(self._folder(number))

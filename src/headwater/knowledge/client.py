@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from headwater.data.impressions import Impressions
-from headwater.data.vocabulary import UNKNOWN
+from headwater.data.vocabulary import UNKNOWN, Vocabulary
 from headwater.errors import ConfigError, LineageError
 
 if TYPE_CHECKING:
@@ -120,12 +120,40 @@ class CenterSource:
                     f"of {impressions.name} ({vocabulary.fingerprint()}); name the version that was built on these"
                 )
         users = _keys(impressions.users.keys, impressions.user_codes)
-        items = _keys(impressions.items.keys, impressions.item_codes)
-        found = np.empty((len(impressions), sum(self.parts.values())), np.float32)
+        return self.of_pairs(users, _keys(impressions.items.keys, impressions.item_codes))
+
+    def require_items(self, items: Vocabulary) -> None:
+        """Raise `LineageError` where the version was built on other items."""
+        if not items.accepts(self._about["items"]):
+            raise LineageError(
+                f"version {self.version} of knowledge was built on other items ({self._about['items']}) than these "
+                f"({items.fingerprint()}); name the version that was built on these"
+            )
+
+    def of_pairs(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, width) of users and items by their keys; the bytes that `knowledge` gives of the same pairs."""
+        found = np.empty((len(users), sum(self.parts.values())), np.float32)
         for start in range(0, len(found), ROWS_AT_ONCE):
             some = slice(start, start + ROWS_AT_ONCE)
             found[some] = self._client.get(users[some], items[some], version=self.version).values
         return found
+
+
+def source_of(client: KnowledgeClient, identity: str, what: str) -> CenterSource:
+    """The version of a center whose content is the one that `what` was trained with.
+
+    Raises `LineageError`, which says what there is, where it has none.
+    """
+    held = client.held()
+    for one in reversed(held):
+        source = CenterSource(client, one.version)
+        if source.identity == identity:
+            return source
+    there = ", ".join(f"{one.version} (center:{one.about['checksum']})" for one in held) or "none"
+    raise LineageError(
+        f"{what} was trained with knowledge of {identity}, which no version of the center is; it has {there}. "
+        "Publish and pin that version, or train with one that is there"
+    )
 
 
 def _keys(keys: NDArray[np.int64], codes: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from headwater.errors import ConfigError
+from headwater.ranking.weights import PlugWeights
 
 PLUGS = "plugs"
 """The submodule of a plugged model that holds its plugs, in the order in which they were added."""
@@ -82,6 +84,14 @@ class Plug(Knowing):
         """(…, width) what is added, of knowledge (…, width_in)."""
         values = self.standardised(values)
         return self.output(self.activation(self.project(values).flatten(0, -2)).view(*values.shape[:-1], -1))
+
+    def weights(self) -> PlugWeights:
+        """As arrays, for serving."""
+        found = (
+            *(self.mean, self.scale, self.project.weight.T, self.project.bias),
+            *(self.activation.weight, self.output.weight.T, self.output.bias),
+        )
+        return PlugWeights(*(np.ascontiguousarray(one.detach().float().cpu().numpy()) for one in found))
 
 
 class Columns(Knowing):

@@ -10,20 +10,23 @@ import torch
 import xxhash
 from torch import Tensor
 
-from headwater.config import Settings
 from headwater.data.impressions import Impressions
+from headwater.data.queries import Queries
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ConfigError, LineageError
+from headwater.knowledge.client import CenterSource
 from headwater.knowledge.config import PlugConfig
 from headwater.knowledge.plug import concatenate, plug
-from headwater.ranking.can import CANConfig
-from headwater.ranking.din import DINConfig
+from headwater.knowledge.served import PluggedConfig, columns_of, plugged_scores
+from headwater.ranking.export import exported
 from headwater.ranking.features import RankingFeatures
 from headwater.ranking.model import model_class
 from headwater.ranking.network_ranker import NetworkRanker
 from headwater.ranking.networks.din import DINNetwork
+from headwater.ranking.scoring import SERVED, Scorer
 from headwater.ranking.training import Learning
 from headwater.retrieval.artefact import below, load_artefact, save_artefact
+from headwater.retrieval.base import Candidates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,30 +53,11 @@ class KnowledgeSource(Protocol):
         ...
 
 
-class PluggedConfig(Settings):
-    """What an artefact of `Plugged` says of itself."""
-
-    kind: str = "plugged"
-    """Names it."""
-
-    base: DINConfig | CANConfig
-    """Of the ranker."""
-
-    plug: PlugConfig
-    """Of the plugs."""
-
-    knowledge: str
-    """Identity of the source that it was trained with."""
-
-    parts: dict[str, int]
-    """What the source says, by part, with its width."""
-
-
 class Plugged(NetworkRanker[Any]):
     """A ranker whose towers each have a plug, of knowledge that it reads of every impression.
 
     Train it from the ranker's own checkpoint (`fit(..., inherit=folder)`): it then begins at the ranker's predictions,
-    with the ranker's moments. It scores candidates through `predict` alone: arrays do not hold plugs.
+    with the ranker's moments. Told by a version of a center, it scores candidates too, from arrays.
 
     Parameters
     ----------
@@ -91,6 +75,7 @@ class Plugged(NetworkRanker[Any]):
         self._base = ranker
         self._kept: tuple[Impressions, NDArray[np.float32]] | None = None
         self._examples: NDArray[np.float32] | None = None
+        self._item_keys: NDArray[np.int64] | None = None
         unknown = set(self.plug_config.parts or ()) - source.parts.keys()
         if unknown:
             raise ConfigError(f"no knowledge is called {sorted(unknown)[0]!r}; there is {', '.join(source.parts)}")
@@ -98,10 +83,7 @@ class Plugged(NetworkRanker[Any]):
     @property
     def width(self) -> int:
         """Of the knowledge that it reads."""
-        return sum(width for name, width in self.source.parts.items() if self._reads(name))
-
-    def _reads(self, part: str) -> bool:
-        return self.plug_config.parts is None or part in self.plug_config.parts
+        return len(columns_of(self.source.parts, self.plug_config.parts))
 
     def new_network(self, features: RankingFeatures) -> DINNetwork:
         """See `NetworkRanker`."""
@@ -124,6 +106,8 @@ class Plugged(NetworkRanker[Any]):
         known = self._kept[1]
         if self._examples is None:
             self._examples = known[:STATISTICS_ROWS]
+        if self._item_keys is None:
+            self._item_keys = impressions.items.keys
         settings = self.plug_config.model_dump_json()
         return Learning(
             knowledge=lambda rows: known[rows],
@@ -131,16 +115,37 @@ class Plugged(NetworkRanker[Any]):
         )
 
     def _known(self, impressions: Impressions) -> NDArray[np.float32]:
-        found, at, columns = self.source.knowledge(impressions), 0, []
-        for name, width in self.source.parts.items():
-            if self._reads(name):
-                columns.append(found[:, at : at + width])
-            at += width
-        known = np.ascontiguousarray(np.concatenate(columns, 1), np.float32)
+        found = self.source.knowledge(impressions)[:, columns_of(self.source.parts, self.plug_config.parts)]
+        known = np.ascontiguousarray(found, np.float32)
         if not np.isfinite(known).all():
             row = int((~np.isfinite(known)).any(1).argmax())
             raise ConfigError(f"{self.source.identity}: what it says of impression {row} is not finite; check it")
         return known
+
+    def score(self, queries: Queries, candidates: Candidates) -> NDArray[np.float32]:
+        """(len(candidates),) logits, as a service gives them; see `ServedPlugged`.
+
+        Raises `ConfigError` where the source is no version of a center: an extraction reads impressions alone.
+        """
+        if not isinstance(self.source, CenterSource) or self._item_keys is None:
+            raise ConfigError(
+                f"{self.name} is told by {self.source.identity}, which knows impressions and no candidates; train it "
+                "with a version of a center (CenterSource)"
+            )
+        parts = self.plug_config.parts
+        return plugged_scores(self.source, self._item_keys, parts, self.scorer, queries, candidates)
+
+    @property
+    def scorer(self) -> Scorer:
+        """See `NetworkRanker`. Raises `ConfigError` of concatenation, which is there to be compared."""
+        if self._scorer is None:
+            if self.plug_config.is_concatenated:
+                raise ConfigError(f"{self.name} reads knowledge beside its input, which is not served; plug it in")
+            task = self.config.serves
+            added: Any = self.network.plugs[self.features.tasks.index(task)]  # type: ignore[index]
+            plugs = {f"tasks.{task}.{self.plug_config.layer}": added.weights()}
+            self._scorer = Scorer(self.config, self.features, exported(self.network, self.features, self.config, plugs))
+        return self._scorer
 
     def save(self, path: Path) -> None:
         """Write the artefact folder `path`, which names the knowledge that it was trained with."""
@@ -150,7 +155,8 @@ class Plugged(NetworkRanker[Any]):
         config = PluggedConfig(
             base=self.config, plug=self.plug_config, knowledge=self.source.identity, parts=self.source.parts
         )
-        save_artefact(path, kind=self.kind, config=config, vocabulary=features.items, tensors=tensors)
+        files = {} if self.plug_config.is_concatenated else {SERVED: self.scorer.write}
+        save_artefact(path, kind=self.kind, config=config, vocabulary=features.items, tensors=tensors, files=files)
 
     @classmethod
     def load(  # type: ignore[override]
@@ -180,5 +186,5 @@ class Plugged(NetworkRanker[Any]):
         network = found.new_network(found._features)
         weights = below(tensors, "network.")
         network.load_state_dict({name: torch.from_numpy(values.copy()) for name, values in weights.items()})
-        found._network = network.eval()
+        found._network, found._item_keys = network.eval(), vocabulary.keys
         return found

@@ -25,6 +25,9 @@ CHECKSUM_BYTES = 8
 HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """Every number of half precision, by its bits."""
 
+STORED_AS_RECORDS = ("user_keys", "users", "pair_offsets", "pair_categories", "pairs")
+"""Arrays of what is built that a version holds by user, and not as files."""
+
 USER_UNKNOWN, ITEM_UNKNOWN, PAIR_UNKNOWN = 1, 2, 4
 """Flags of an answer: the user, the item, or user and category together get the default."""
 
@@ -62,6 +65,27 @@ def records_of(built: Built, version: int, *, at_once: int) -> Iterator[list[tup
             )
             found.append((key, words + xxhash.xxh3_64_intdigest(words, seeds[at]).to_bytes(CHECKSUM_BYTES, "little")))
         yield found
+
+
+def resealed(records: Sequence[tuple[bytes, bytes]], version: int, next_version: int) -> list[tuple[bytes, bytes]]:
+    """(key, record) of one version as those of another. Raises `TornValue` as `joined` does."""
+    keys = np.frombuffer(b"".join(key for key, _ in records), ">u8").astype(np.uint64) ^ np.uint64(1 << 63)
+    joined(keys.view(np.int64), [record for _, record in records], version)
+    found = []
+    for (key, record), seed in zip(records, _seeds(keys.view(np.int64), next_version), strict=True):
+        words = words_of(record)
+        found.append((key, words + xxhash.xxh3_64_intdigest(words, seed).to_bytes(CHECKSUM_BYTES, "little")))
+    return found
+
+
+def words_of(record: bytes) -> bytes:
+    """All of a record but its checksum: the same in every version that knows the same."""
+    return record[:-CHECKSUM_BYTES]
+
+
+def pairs_of(record: bytes) -> int:
+    """How many categories a user was observed with."""
+    return int.from_bytes(record[:2], "little")
 
 
 def joined(

@@ -6,7 +6,8 @@ import errno
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,10 @@ class Shelf(Protocol):
 
     def get_many(self, version: int, folder: Path, keys: Sequence[bytes]) -> list[bytes | None]:
         """The record of each user; None of one who has none."""
+        ...
+
+    def scan(self, version: int, folder: Path, at_once: int) -> Records:
+        """All records of a version, some at a time."""
         ...
 
     def drop(self, version: int, folder: Path) -> None:
@@ -74,6 +79,18 @@ class LmdbShelf:
         except lmdb.Error as error:
             raise StoreError(f"{folder / FOLDER} cannot be read: {error}") from error
         return [found.get(key) for key in keys]
+
+    def scan(self, version: int, folder: Path, at_once: int) -> Records:
+        """See `Shelf`; in the order of keys."""
+        import lmdb
+
+        try:
+            with _opened(folder / FOLDER).env.begin() as transaction, transaction.cursor() as cursor:
+                pairs = ((bytes(key), bytes(record)) for key, record in cursor)
+                while some := list(islice(pairs, at_once)):
+                    yield some
+        except lmdb.Error as error:
+            raise StoreError(f"{folder / FOLDER} cannot be read: {error}") from error
 
     def drop(self, version: int, folder: Path) -> None:
         """See `Shelf`: it is all in the folder."""
@@ -164,15 +181,29 @@ class RedisShelf:
         prefix = self._of(version)
         return self._server.command("MGET", *(prefix + key for key in keys)) if keys else []
 
+    def scan(self, version: int, folder: Path, at_once: int) -> Records:
+        """See `Shelf`; in any order, and perhaps one twice. Goes through the keys of the whole server."""
+        start = len(self._of(version))
+        for page in self._pages(version):
+            for at in range(0, len(page), at_once):
+                keys = page[at : at + at_once]
+                records = self._server.command("MGET", *keys)
+                yield [(key[start:], record) for key, record in zip(keys, records, strict=True) if record is not None]
+
     def drop(self, version: int, folder: Path) -> None:
         """See `Shelf`. Goes through the keys of the whole server."""
+        for page in self._pages(version):
+            self._server.command("UNLINK", *page)
+
+    def _pages(self, version: int) -> Iterator[list[bytes]]:
+        """Keys of a version on the server."""
         start = self._of(version)
         pattern = b"".join(b"\\" + bytes([byte]) if byte in b"*?[]^\\" else bytes([byte]) for byte in start) + b"*"
         cursor: int | bytes = 0
         while True:
             cursor, page = self._server.command("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_KEYS)
             if page:
-                self._server.command("UNLINK", *page)
+                yield page
             if int(cursor) == 0:
                 return
 

@@ -220,4 +220,6 @@ def to_device(array: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float32]
     Training makes the next step's batch while the device works on this one; a copy that waits would end that.
     """
     # A copy where the array may not be written (a memory map, a caller's view): torch would warn about it.
-    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device, non_blocking=True)
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    # Of memory that may be paged out, more than a few kilobytes are copied only when the device has come that far.
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

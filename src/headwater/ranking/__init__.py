@@ -20,16 +20,29 @@ RANKERS = {
 """Kind of a ranker -> where its class stands; imported when it is asked for."""
 
 
+SERVED = {**RANKERS, "plugged": "headwater.knowledge.served:ServedPlugged"}
+"""The same and what a release may hold, too, though no recipe trains it."""
+
+
+def served_class(kind: str) -> type[Any]:
+    """The class that loads a release's ranker. Raises `ConfigError` as `ranker_class` does."""
+    return _class(kind, SERVED)
+
+
 def ranker_class(kind: str) -> type[Any]:
     """The class of a ranker, which is both a `Ranker` and `Trainable`.
 
     Raises `ConfigError`, which names the nearest kind, where there is none.
     """
-    if kind not in RANKERS:
-        nearest = get_close_matches(str(kind), RANKERS, 1, 0.0)[0]
-        raise ConfigError(f"unknown ranker {kind!r}; did you mean {nearest!r}? (known: {', '.join(RANKERS)})")
-    module, _, name = RANKERS[kind].partition(":")
+    return _class(kind, RANKERS)
+
+
+def _class(kind: str, known: dict[str, str]) -> type[Any]:
+    if kind not in known:
+        nearest = get_close_matches(str(kind), known, 1, 0.0)[0]
+        raise ConfigError(f"unknown ranker {kind!r}; did you mean {nearest!r}? (known: {', '.join(known)})")
+    module, _, name = known[kind].partition(":")
     return getattr(import_module(module), name)
 
 
-__all__ = ["RANKERS", "Ranker", "ranker_class"]
+__all__ = ["RANKERS", "SERVED", "Ranker", "ranker_class", "served_class"]

@@ -14,21 +14,45 @@ from headwater.ranking.features import RankingFeatures
 from headwater.ranking.networks.can import CANNetwork
 from headwater.ranking.networks.din import ActivationUnit, DINNetwork
 from headwater.ranking.networks.layers import DICE_EPSILON, Dice, PReLU, TaskTower
-from headwater.ranking.weights import ActivationWeights, CoActionWeights, LayerWeights, RankerWeights, UnitWeights
+from headwater.ranking.weights import (
+    ActivationWeights,
+    CoActionWeights,
+    LayerWeights,
+    PlugWeights,
+    RankerWeights,
+    UnitWeights,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 
 @torch.inference_mode()
-def exported(network: DINNetwork, features: RankingFeatures, config: NetworkConfig) -> RankerWeights:
+def exported(
+    network: DINNetwork,
+    features: RankingFeatures,
+    config: NetworkConfig,
+    plugs: Mapping[str, PlugWeights] | None = None,
+) -> RankerWeights:
     """The arrays of a network, for the task `config.serves`.
 
-    Raises `ConfigError` where a hidden layer has a hook, such as a plug: arrays would leave out what it adds.
+    Parameters
+    ----------
+    plugs : dict of str to PlugWeights, optional
+        What is plugged into a hidden layer, one at most, by its name in the network.
+
+    Raises `ConfigError` where there is more to the network than arrays hold: a hidden layer with a hook, such as a
+    plug, inputs of its own, or towers of its own.
     """
     network.eval()
-    for name in network.hidden_layers(config.serves):
-        if network.get_submodule(name)._forward_hooks:
+    kinds = {type(network), *(type(tower) for tower in network.tasks.values())} - {DINNetwork, CANNetwork, TaskTower}
+    if kinds:
+        raise ConfigError(f"{kinds.pop().__name__} is not held by arrays; score with the network itself")
+    plugs, names = plugs or {}, network.hidden_layers(config.serves)
+    for name in names:
+        if len(network.get_submodule(name)._forward_hooks) > (name in plugs):
             raise ConfigError(f"{name} has a forward hook, which arrays do not hold; score with the network itself")
     tower: TaskTower = network.tasks[config.serves]  # type: ignore[assignment]
     first, *others = tower.hidden()
@@ -64,6 +88,8 @@ def exported(network: DINNetwork, features: RankingFeatures, config: NetworkConf
         ),
         output=_array(tower.output.weight[1] - tower.output.weight[0]),
         output_bias=_array(tower.output.bias[1:] - tower.output.bias[:1]),
+        plug=next(iter(plugs.values()), None),
+        plugged=np.array([1 + names.index(next(iter(plugs))) if plugs else 0]),
     )
 
 

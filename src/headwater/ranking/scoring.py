@@ -56,8 +56,10 @@ class Scorer:
         self.config, self.features, self.weights = config, features, weights
         self._values = None if config.search is None else features.first_values(config.search.attribute)
 
-    def score(self, queries: Queries, candidates: Candidates) -> NDArray[np.float32]:
-        """(len(candidates),) logits."""
+    def score(
+        self, queries: Queries, candidates: Candidates, knowledge: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """(len(candidates),) logits; `knowledge` is what a plug reads of each candidate, (len(candidates), k)."""
         events = self.features.item_rows(queries.items)
         users = self.features.user_rows_of_keys(queries.user_keys)
         context = self._context(queries)
@@ -67,11 +69,17 @@ class Scorer:
         for row in np.unique(candidates.rows).tolist():
             own = slice(*np.searchsorted(candidates.rows, [row, row + 1]))
             history = events[queries.offsets[row] : queries.offsets[row + 1]]
-            found[own] = self.score_one(int(users[row]), context[row], history, targets[own])
+            known = None if knowledge is None else knowledge[own]
+            found[own] = self.score_one(int(users[row]), context[row], history, targets[own], known)
         return found
 
     def score_one(
-        self, user: int, context: NDArray[np.int64], history: NDArray[np.int64], targets: NDArray[np.int64]
+        self,
+        user: int,
+        context: NDArray[np.int64],
+        history: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        knowledge: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Logits (m,) of one request.
 
@@ -84,8 +92,11 @@ class Scorer:
         history : (n,) int64
             All events, oldest first.
         targets : (m,) int64
+        knowledge : (m, k) float32, optional
+            What the plug reads, of a ranker that has one.
         """
         weights = self.weights
+        added, after = self._added(knowledge), int(weights.plugged[0])
         hidden = weights.first_items.take(targets, axis=0)
         request = weights.first_bias + weights.users[user] @ weights.first_users
         for level, table in zip(context.tolist(), weights.first_context.values(), strict=True):
@@ -101,10 +112,26 @@ class Scorer:
         if weights.coactions is not None:
             hidden += _product(self._coactions(user, latest, targets), weights.first_coactions)
         _activate(hidden, request, weights.first_activation)
-        for layer in weights.layers:
+        if after == 1:
+            hidden += added
+        for at, layer in enumerate(weights.layers, start=2):
             hidden = _product(hidden, layer.weight)
             _activate(hidden, layer.bias, layer.activation)
+            if after == at:
+                hidden += added
         return hidden @ weights.output + weights.output_bias[0]
+
+    def _added(self, knowledge: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """(m, w) what the plug adds (eq. 5 of KEEP); raises `ConfigError` where knowledge and plug do not fit."""
+        plug = self.weights.plug
+        if plug is None:
+            return np.zeros(0, np.float32)
+        if knowledge is None or knowledge.shape[1] != len(plug.mean):
+            given = "none" if knowledge is None else f"{knowledge.shape[1]} wide"
+            raise ConfigError(f"{self.config.name} reads knowledge {len(plug.mean)} wide, and what is given is {given}")
+        hidden = _product((knowledge - plug.mean) / plug.scale, plug.project)
+        add_and_rectify(hidden, plug.bias, plug.slope)
+        return _product(hidden, plug.output) + plug.output_bias
 
     def _interest(
         self, unit: UnitWeights, events: NDArray[np.float32], targets: NDArray[np.int64]

@@ -99,6 +99,28 @@ class LayerWeights(NamedTuple):
     activation: ActivationWeights
 
 
+class PlugWeights(NamedTuple):
+    """What a plug adds to a hidden layer, W₂ f(W₁ (K − mean) / scale + b₁) + b₂ with PReLU (eq. 5 of KEEP).
+
+    Attributes
+    ----------
+    mean, scale : (k,) float32
+    project : (k, h) float32
+        W₁, transposed.
+    bias, slope : (h,) float32
+    output : (h, w) float32
+    output_bias : (w,) float32
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    project: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    slope: NDArray[np.float32]
+    output: NDArray[np.float32]
+    output_bias: NDArray[np.float32]
+
+
 class RankerWeights(NamedTuple):
     """All that scoring needs; rows of items and users are those of `RankingFeatures`.
 
@@ -123,6 +145,9 @@ class RankerWeights(NamedTuple):
     output : (h',) float32
         What the last one gives to the logit, s = z₁ − z₀.
     output_bias : (1,) float32
+    plug : PlugWeights, or None
+    plugged : (1,) int64
+        After which hidden layer, from 1, the plug adds; 0 without one.
     """
 
     items: NDArray[np.float32]
@@ -141,6 +166,8 @@ class RankerWeights(NamedTuple):
     layers: tuple[LayerWeights, ...]
     output: NDArray[np.float32]
     output_bias: NDArray[np.float32]
+    plug: PlugWeights | None = None
+    plugged: NDArray[np.int64] = np.zeros(1, np.int64)
 
     def tensors(self) -> Arrays:
         """Arrays from which `restore` makes the same."""
@@ -152,6 +179,8 @@ class RankerWeights(NamedTuple):
             found |= _under("search_unit.", self.search_unit.tensors())
         if self.coactions is not None:
             found |= _under("coactions.", self.coactions._asdict())
+        if self.plug is not None:
+            found |= _under("plug.", self.plug._asdict())
         for at, layer in enumerate(self.layers):
             found |= {f"layers.{at}.weight": layer.weight, f"layers.{at}.bias": layer.bias}
             found |= _under(f"layers.{at}.activation.", layer.activation.tensors())
@@ -161,7 +190,7 @@ class RankerWeights(NamedTuple):
     def restore(cls, tensors: Mapping[str, NDArray[Any]], context: tuple[str, ...]) -> Self:
         """What `tensors` wrote; `context` is the order of the features of the request."""
         search, coactions = below(tensors, "search_unit."), below(tensors, "coactions.")
-        levels = below(tensors, "first_context.")
+        levels, plug = below(tensors, "first_context."), below(tensors, "plug.")
         layers = []
         while layer := below(tensors, f"layers.{len(layers)}."):
             activation = ActivationWeights.restore(below(layer, "activation."))
@@ -173,6 +202,7 @@ class RankerWeights(NamedTuple):
             unit=UnitWeights.restore(below(tensors, "unit.")),
             search_unit=UnitWeights.restore(search) if search else None,
             coactions=CoActionWeights(**coactions) if coactions else None,
+            plug=PlugWeights(**plug) if plug else None,
             layers=tuple(layers),
         )
 

@@ -20,7 +20,7 @@ from headwater.data.dataset import Dataset
 from headwater.data.folder import file_checksum, sync, sync_tree
 from headwater.data.vocabulary import Vocabulary
 from headwater.errors import ReleaseError
-from headwater.ranking import ranker_class
+from headwater.ranking import served_class
 from headwater.ranking.base import Ranker
 from headwater.release.manifest import FORMAT, Manifest, Merge, Part, Window, checksum
 from headwater.retrieval import channel_class
@@ -164,7 +164,7 @@ def load(folder: Path) -> Release:
         categories=categories,
         category_names=category_names,
         channels=channels,
-        ranker=cast("Ranker", ranker_class(manifest.ranker.kind).load(folder / manifest.ranker.folder, items)),
+        ranker=cast("Ranker", served_class(manifest.ranker.kind).load(folder / manifest.ranker.folder, items)),
     )
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 
 from headwater import release as releases
 from headwater.errors import HeadwaterError
 from headwater.home import Home
-from headwater.knowledge.center import Center
 from headwater.nearline.ranklog import RankLog
+from headwater.service.loaded import load_release, open_center
 from headwater.service.pipeline import Pipeline
 from headwater.store.place import open_store
 
 logger = logging.getLogger(__name__)
-
-KNOWLEDGE_VARIABLE = "HEADWATER_KNOWLEDGE"
-"""The URL of a server that holds what is known of users, where a center's own files do not."""
 
 WATCH_SECONDS = 1.0
 """How often the pointer to the current release is read: a promotion is served about this soon."""
@@ -33,7 +29,7 @@ class Live:
         self._home = home
         self.store = open_store(home.store)
         self.log = RankLog(home.log)
-        self.knowledge = Center(home.knowledge, os.environ.get(KNOWLEDGE_VARIABLE) or None)
+        self.knowledge = open_center(home)
         self.pipeline = self._load(releases.current(home.releases))
         self.refused: str | None = None
         self._refused_id: str | None = None
@@ -41,7 +37,7 @@ class Live:
         self._watcher = threading.Thread(target=self._watch, name="release-watch", daemon=True)
 
     def _load(self, release: str) -> Pipeline:
-        pipeline = Pipeline(releases.load(self._home.releases / release), self.store, self.log)
+        pipeline = Pipeline(load_release(self._home, release, self.knowledge), self.store, self.log)
         pipeline.warm_up()
         return pipeline
 

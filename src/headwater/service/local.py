@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from headwater import release as releases
 from headwater.home import Home
+from headwater.service.loaded import load_release, open_center
 from headwater.service.pipeline import Pipeline
 from headwater.store.place import open_store
 
@@ -15,9 +16,9 @@ from headwater.store.place import open_store
 def open_pipeline(home: Home) -> Iterator[Pipeline]:
     """The current release's pipeline over the store of `home`; it writes no rank log.
 
-    Raises `ReleaseError` where no release is promoted.
+    Raises `ReleaseError` where no release is promoted, and as `load_release` does.
     """
-    release = releases.load(home.releases / releases.current(home.releases))
+    release = load_release(home, releases.current(home.releases), open_center(home))
     store = open_store(home.store)
     try:
         yield Pipeline(release, store, log=None)

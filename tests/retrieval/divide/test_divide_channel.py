@@ -53,11 +53,15 @@ def queries(marketplace: Dataset) -> Queries:
     return leave_one_out(marketplace).test.queries
 
 
-@pytest.mark.parametrize("adaptation", ["hadamard", "prefix", "none", "experts"])
+@pytest.mark.parametrize(
+    ("adaptation", "is_joint"),
+    [("hadamard", False), ("prefix", False), ("none", False), ("experts", False), ("output", False), ("output", True)],
+)
 def test_every_adaptation_learns_and_comes_back_from_its_file(
-    marketplace: Dataset, queries: Queries, adaptation: str, tmp_path: Path
+    marketplace: Dataset, queries: Queries, adaptation: str, is_joint: bool, tmp_path: Path
 ) -> None:
-    channel = Divide(settings(4, adaptation=adaptation)).fit(marketplace)
+    intent = IntentConfig(dimension=16, layers=1, training=training(4), is_joint=is_joint, prototypes=2)
+    channel = Divide(settings(4, adaptation=adaptation, intent=intent)).fit(marketplace)
     assert channel.report is not None
     losses = [loss for _, loss, _ in channel.report.curve]
     assert losses[-1] < losses[0] - 0.01
@@ -66,6 +70,22 @@ def test_every_adaptation_learns_and_comes_back_from_its_file(
     one, other = (found.retrieve(queries, 9) for found in (channel, again))
     assert one.items.tolist() == other.items.tolist()
     assert again.clusters.names == channel.clusters.names
+
+
+def test_late_prompts_encode_each_history_once(
+    marketplace: Dataset, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = Divide(settings(adaptation="output", merge="calibrated")).fit(marketplace)
+    encode, encoded = channel.network.encode_for, []
+
+    def counted(histories: Any, rows: np.ndarray, tasks: Any) -> Any:
+        encoded.extend(rows.tolist())
+        return encode(histories, rows, tasks)
+
+    monkeypatch.setattr(channel.network, "encode_for", counted)
+    channel.retrieve(queries, 12)
+    assert channel.passes is not None
+    assert len(encoded) == len(set(encoded)) == np.diff(queries.offsets).astype(bool).sum() < channel.passes.n
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 3.0, 1e6])

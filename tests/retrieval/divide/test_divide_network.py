@@ -11,7 +11,7 @@ from headwater.nn.losses import calibrated_exponent
 from headwater.nn.sequences import Histories
 from headwater.retrieval.divide.batches import DivideBatches
 from headwater.retrieval.divide.clusters import Clusters
-from headwater.retrieval.divide.config import DivideConfig
+from headwater.retrieval.divide.config import DivideConfig, IntentConfig
 from headwater.retrieval.divide.network import DivideNetwork
 from headwater.retrieval.divide.objective import WithinObjective
 
@@ -32,13 +32,13 @@ def within(config: DivideConfig, data: Dataset, clusters: Clusters) -> WithinObj
     return WithinObjective(config.objective, clusters, data.item_counts, CPU)
 
 
-def batches_of(data: Dataset, config: DivideConfig, clusters: Clusters) -> DivideBatches:
+def batches_of(data: Dataset, config: DivideConfig, clusters: Clusters, *, size: int = 24) -> DivideBatches:
     return DivideBatches(
         Histories.from_dataset(data, CPU),
         clusters,
         length=config.length,
-        batch_size=24,
-        tasks_per_user=3,
+        batch_size=size,
+        tasks_per_user=None if config.adaptation == "output" else 3,
         seed=0,
         times=False,
     )
@@ -95,16 +95,16 @@ def test_the_softmax_is_over_the_positives_cluster_alone(marketplace: Dataset, c
     config = settings(objective=objective(loss))
     network, data = network_of(marketplace, config, clusters), marketplace
     batch = batches_of(data, config, clusters).batch(0, 0)
-    found = network.within_loss(batch, within(config, data, clusters))
+    found = network.loss(batch, within(config, data, clusters))
     hidden = network(batch.windows, batch.tasks).detach()
     table, w, expected = network.items.table().detach(), batch.windows.items.shape[1], 0.0
     for at, target in zip(batch.at.tolist(), batch.targets.tolist(), strict=True):
         row = at // w
-        chosen = {*batch.windows.items[row][batch.windows.is_event[row]].tolist(), int(batch.last[row])}
+        seen = set(batch.windows.items[row, : at % w + 1].tolist())
         members = [
             item
             for item in clusters.members(int(clusters.labels[target])).tolist()
-            if loss == "softmax" or item == target or item not in chosen
+            if loss == "softmax" or item == target or item not in seen
         ]
         scores = table[members] @ hidden[row, at % w]
         expected += float(torch.logsumexp(scores, 0) - scores[members.index(target)])
@@ -123,7 +123,7 @@ def test_drawn_negatives_are_of_the_cluster_and_none_that_the_user_chose(
     network = network_of(marketplace, config, clusters)
     made = batches_of(marketplace, config, clusters)
     batch = made.batch(0, 0)
-    found = network.within_loss(batch, within(config, marketplace, clusters)).item()
+    found = network.loss(batch, within(config, marketplace, clusters)).item()
     # The same draws again, and the sums by hand.
     shape = (len(clusters), 5) if shared else (batch.n_positives, 5)
     random = torch.rand(shape, generator=made.batch(0, 0).generator, dtype=torch.float64).numpy()
@@ -164,9 +164,7 @@ def test_hard_negatives_are_the_highest_scored_and_in_batch_ones_are_positives_o
         assert set(drawn[cluster].tolist()) <= set(batch.targets[start:stop].tolist())
     easy, hard = (settings(objective=objective("bce", 4, negatives=negatives)) for negatives in ("uniform", "hard"))
     network = network_of(marketplace, easy, clusters)
-    losses = [
-        network.within_loss(made.batch(0, 0), within(config, marketplace, clusters)).item() for config in (easy, hard)
-    ]
+    losses = [network.loss(made.batch(0, 0), within(config, marketplace, clusters)).item() for config in (easy, hard)]
     assert losses[1] > losses[0]
 
 
@@ -180,7 +178,54 @@ def test_empty_and_one_item_clusters_do_no_harm(marketplace: Dataset, loss: str,
     network = network_of(marketplace, config, clusters)
     batch = batches_of(marketplace, config, clusters).batch(0, 0)
     assert {cluster for cluster, *_ in batch.groups} == {1, 2}
-    total = network.within_loss(batch, within(config, marketplace, clusters))
+    total = network.loss(batch, within(config, marketplace, clusters))
     total.backward()
     assert torch.isfinite(total)
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_late_prompts_are_given_to_one_pass_that_has_all_targets(marketplace: Dataset, clusters: Clusters) -> None:
+    config = settings(adaptation="output", objective=objective("softmax"))
+    network = network_of(marketplace, config, clusters)
+    with torch.no_grad():
+        network.scales.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+    batch = batches_of(marketplace, config, clusters, size=1000).batch(0, 0)
+    assert batch.tasks is None
+    assert batch.n_passes == len(marketplace.users)
+    assert batch.n_positives == np.minimum(marketplace.lengths - 1, config.length).sum()
+    assert batch.clusters.tolist() == clusters.labels[batch.targets].tolist() == sorted(batch.clusters.tolist())
+    outputs = network.encoders[0](network.inputs(batch.windows), batch.windows.is_event).flatten(0, 1).detach()
+    table, expected = network.items.table().detach(), 0.0
+    for at, target, cluster in zip(
+        *(column.tolist() for column in (batch.at, batch.targets, batch.clusters)), strict=True
+    ):
+        members = clusters.members(cluster).tolist()
+        scores = table[members] @ (outputs[at] * network.scales[cluster].detach())  # type: ignore[index]
+        expected += float(torch.logsumexp(scores, 0) - scores[members.index(target)])
+    found = network.loss(batch, within(config, marketplace, clusters))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("prototypes", [1, 3])
+def test_a_joint_intent_adds_the_loss_of_the_targets_cluster(
+    marketplace: Dataset, clusters: Clusters, prototypes: int
+) -> None:
+    joint = IntentConfig(is_joint=True, prototypes=prototypes)
+    config = settings(adaptation="output", intent=joint, objective=objective("unseen-softmax"))
+    network = network_of(marketplace, config, clusters)
+    batch, within_clusters = (
+        batches_of(marketplace, config, clusters).batch(0, 0),
+        within(config, marketplace, clusters),
+    )
+    both, head, network.intent = network.loss(batch, within_clusters), network.intent, None
+    alone = network.loss(batch, within_clusters)
+    states = network(batch.windows).flatten(0, 1)[batch.at]
+    weights, borders = head.prototypes.weight, head.prototypes.bias  # type: ignore[union-attr]
+    chances = (states @ weights.T + borders).softmax(-1).view(len(states), len(clusters), prototypes).sum(-1)
+    expected = -chances[torch.arange(len(states)), batch.clusters].log().sum()
+    torch.testing.assert_close(both - alone, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_joint_intent_needs_an_encoder_without_prompts() -> None:
+    with pytest.raises(ValueError, match="adaptation 'output', not 'hadamard'"):
+        settings(intent=IntentConfig(is_joint=True))

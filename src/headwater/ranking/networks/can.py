@@ -71,10 +71,10 @@ class CANNetwork(DINNetwork):
 
     config: CANConfig
 
-    def __init__(self, config: CANConfig, features: RankingFeatures) -> None:
+    def __init__(self, config: CANConfig, features: RankingFeatures, extra: int = 0) -> None:
         unit = CoActionUnit(config.coaction_widths, config.coaction_orders)
         n_users = bool(config.user_dimension) + len(features.user_fields)
-        super().__init__(config, features, extra=(n_users + 1) * unit.width)
+        super().__init__(config, features, extra=(n_users + 1) * unit.width + extra)
         self.coaction = unit
         rows, width = features.n_items + 1, unit.widths[0]
         self.coaction_items = _embedding(rows, unit.n_parameters)

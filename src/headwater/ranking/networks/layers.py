@@ -114,7 +114,11 @@ class TaskTower(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(b,) logits of (b, width_in)."""
-        outputs = self.output(self.last_hidden(vectors)).float()
+        return self.logit(self.last_hidden(vectors))
+
+    def logit(self, hidden: Tensor) -> Tensor:
+        """(b,) of what the last hidden layer says."""
+        outputs = self.output(hidden).float()
         return outputs[:, 1] - outputs[:, 0]
 
     @torch.no_grad()

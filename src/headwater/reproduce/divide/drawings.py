@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.reproduce.divide.found import Found
 from headwater.reproduce.divide.measure import FITTED
-from headwater.reproduce.divide.plan import BASE, MIXES, OURS
+from headwater.reproduce.divide.plan import BASE, LATE, MIXES, OURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SERIES = (
     (OURS, "classifier", "Divide", "#0b6e99", "o"),
+    (LATE, "classifier", "Divide, late prompts", "#3a9d5d", "D"),
     (BASE, "scores", "SASRec, chances from its own scores", "#c8553d", "s"),
     (BASE, "classifier", "SASRec, chances of the intent model", "#7a7a7a", "^"),
 )
@@ -101,7 +102,11 @@ def _over_alpha(found: Found) -> Figure | None:
                 right.annotate(_said(text), (clusters, recall), xytext=(4, 4), textcoords="offset points", fontsize=7)
         for merge in ("plain", FITTED):
             unquoted = [run["merges"][merge] for run in runs if merge in run["merges"]]
-            if unquoted and (channel, source) != (BASE, "classifier") and (channel, merge) != (OURS, "plain"):
+            if (
+                unquoted
+                and (channel, source) != (BASE, "classifier")
+                and not (channel in (OURS, LATE) and merge == "plain")
+            ):
                 recall, clusters = (fmean(one[part][k] for one in unquoted) for part in PARTS)
                 left.axhline(recall, color=colour, linestyle="--", linewidth=1)
                 right.plot([clusters], [recall], color=colour, marker="X", markersize=9, linestyle="")

@@ -255,7 +255,7 @@ def positives_per_epoch(channel: Any, train: Dataset, clusters: Clusters) -> flo
     """How many positives an epoch of its training sees, on average; None of a channel that is trained otherwise."""
     config = channel.config
     counts = np.minimum(train.lengths - 1, config.length).clip(min=0)
-    if isinstance(channel, SASRecPlus):
+    if isinstance(channel, SASRecPlus) or (isinstance(channel, Divide) and config.adaptation == "output"):
         return float(counts.sum())
     if not isinstance(channel, Divide):
         return None

@@ -11,7 +11,7 @@ from headwater.reproduce.jobs import SEEDS, Job, planned
 from headwater.retrieval.divide.config import DivideConfig
 from headwater.retrieval.divide.mixed import SASRecPlusConfig
 
-OURS, BASE = "divide", "sasrec"
+OURS, LATE, BASE = "divide", "divide-late", "sasrec"
 
 LOSSES: dict[str, dict[str, Any]] = {
     "bce": {"loss": "bce", "n_negatives": 1, "shared": False, "excludes_seen": True},
@@ -19,7 +19,8 @@ LOSSES: dict[str, dict[str, Any]] = {
     "softmax": {"loss": "softmax"},
     "unseen-softmax": {"loss": "unseen-softmax"},
 }
-"""Name -> objective: SASRec and Divide are trained with each. No draw is an item that the user chose (eqs. 2 and 3)."""
+"""Name -> objective: SASRec and Divide, with prompts before or behind its encoder, are trained with each. No draw is an
+item that the user chose (eqs. 2 and 3)."""
 
 ADAPTATIONS = {"divide-naive": "none", "divide-mmoe": "experts", "divide-prefix": "prefix"}
 """Ablations of section 2.3, with the loss of `divide`."""
@@ -27,7 +28,10 @@ ADAPTATIONS = {"divide-naive": "none", "divide-mmoe": "experts", "divide-prefix"
 MIXES = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Shares of hard negatives of SASRec+ and of Figure 1a, with BCE and one negative; none is `sasrec-bce`."""
 
-HEADLINE = (OURS, BASE, "sasrec-original", "divide-bce", "sasrec-bce")
+HEADLINE = (
+    *(OURS, LATE, BASE, "sasrec-original"),
+    *("divide-bce", "divide-late-bce", "sasrec-bce", "divide-late-sampled", "sasrec-sampled"),
+)
 """Channels that are run under several seeds."""
 
 
@@ -40,25 +44,26 @@ def load_plan(folder: Path, *, is_fast: bool = False, seeds: int = SEEDS) -> lis
 
 
 def with_variants(recipe: Recipe) -> Recipe:
-    """The recipe with `sasrec` and `divide` under every loss, the ablations of `divide`, and the mixtures of SASRec+.
+    """The recipe with `sasrec`, `divide` and `divide-late` under every loss, ablations of `divide`, and mixtures of
+    SASRec+.
 
     A channel that the recipe names itself stays as it is; a loss that `sasrec` or `divide` has already is not repeated,
     and where the catalogue is too large for full sums (the recipe's `sasrec` has drawn negatives), none is made.
     """
     channels = {chosen.name: chosen for chosen in recipe.channels}
-    for name in (BASE, OURS):
+    for name in (BASE, OURS, LATE):
         whole = channels.get(name)
         if not isinstance(whole, SASRecPlusConfig | DivideConfig):
             continue
         for loss, objective in LOSSES.items():
             is_full = "n_negatives" not in objective
             own_is_full = whole.objective.loss in ("softmax", "unseen-softmax")
-            if whole.objective.loss != objective["loss"] and (own_is_full or not is_full or name == OURS):
+            if whole.objective.loss != objective["loss"] and (own_is_full or not is_full or name != BASE):
                 _add(channels, whole, f"{name}-{loss}", objective=objective)
         if name == OURS:
             for variant, adaptation in ADAPTATIONS.items():
                 _add(channels, whole, variant, adaptation=adaptation)
-        else:
+        elif name == BASE:
             for mix in MIXES:
                 _add(channels, whole, f"sasrec+-{mix}", mix=mix, objective=LOSSES["bce"])
     return recipe.model_copy(update={"channels": tuple(channels.values())})

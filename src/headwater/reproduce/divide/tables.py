@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from headwater.reproduce.divide.found import Found, source
-from headwater.reproduce.divide.plan import LOSSES, MIXES
+from headwater.reproduce.divide.plan import BASE, LATE, LOSSES, MIXES, OURS
 from headwater.reproduce.divide.published import METHODS, TABLE_2, TABLE_3, TABLE_4
 from headwater.reproduce.sheet import NOT_PUBLISHED, Cell, Sheet, compared
 from headwater.show import NOT_RUN, over_seeds
@@ -106,23 +106,24 @@ def _losses(found: Found) -> Sheet:
     """SASRec and Divide under every loss: the best validation figure within as many positives as both have seen."""
     lines = []
     for loss in LOSSES:
-        pair = [channel_under(found, name, loss) for name in ("sasrec", "divide")]
-        if None in pair:
-            continue
-        runs = [found.of(name) for name in pair if name]
-        ends = [min(_positives(run)[-1] for run in of) for of in runs if of]
-        budget = min(ends) if len(ends) == 2 else None
-        cells = [Cell(loss), Cell(NOT_RUN if budget is None else f"{budget / 1e6:.1f} M")]
-        for of in runs:
-            best = [] if budget is None else [_best_within(run, budget) for run in of]
-            cells.append(Cell(over_seeds(best), source(of)))
-        for k in found.ks[-2:]:
-            for name in pair:
-                assert name is not None
-                cells.append(Cell(over_seeds(found.recall(name, "plain", k)), source(found.of(name))))
-        lines.append(cells)
-    head = ["loss", "positives", "SASRec NDCG@10, validation", "Divide NDCG@10, validation"]
-    head += [f"{name} R@{k}, whole run" for k in found.ks[-2:] for name in ("SASRec", "Divide")]
+        for ours in (OURS, LATE):
+            pair = [channel_under(found, name, loss) for name in (BASE, ours)]
+            if None in pair:
+                continue
+            runs = [found.of(name) for name in pair if name]
+            ends = [min(_positives(run)[-1] for run in of) for of in runs if of]
+            budget = min(ends) if len(ends) == 2 else None
+            cells = [Cell(loss), Cell(ours), Cell(NOT_RUN if budget is None else f"{budget / 1e6:.1f} M")]
+            for of in runs:
+                best = [] if budget is None else [_best_within(run, budget) for run in of]
+                cells.append(Cell(over_seeds(best), source(of)))
+            for k in found.ks[-2:]:
+                for name in pair:
+                    assert name is not None
+                    cells.append(Cell(over_seeds(found.recall(name, "plain", k)), source(found.of(name))))
+            lines.append(cells)
+    head = ["loss", "model", "positives", "SASRec NDCG@10, validation", "model's NDCG@10, validation"]
+    head += [f"{name} R@{k}, whole run" for k in found.ks[-2:] for name in ("SASRec", "model's")]
     notes = ["the first figures: the best validation up to the positives that the shorter of both runs has seen"]
     return Sheet(f"Losses, {found.recipe}, at equal positives seen", head, lines, notes)
 
@@ -172,8 +173,11 @@ def _curves(found: Found) -> list[Sheet]:
     """Coverage against recall over alpha, of Divide and of SASRec with the same merge."""
     made = []
     k = str(found.ks[-1])
-    for name in ("divide", "sasrec", "divide-bce", "sasrec-bce"):
+    losses = ("", "-sampled", "-bce")
+    for name in (f"{model}{loss}" for loss in losses for model in (OURS, LATE, BASE)):
         runs = found.of(name)
+        if not runs and name not in (OURS, BASE):
+            continue
         lines = []
         for merge in found.merges(name):
             of_merge = [run["merges"][merge] for run in runs if merge in run["merges"]]

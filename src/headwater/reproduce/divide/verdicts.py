@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from headwater.reproduce.divide.found import Found
-from headwater.reproduce.divide.plan import BASE, LOSSES, OURS
+from headwater.reproduce.divide.plan import BASE, LATE, LOSSES, OURS
 from headwater.reproduce.divide.published import TABLE_2
 from headwater.reproduce.divide.tables import channel_under
 from headwater.reproduce.sheet import Cell, Sheet
@@ -24,10 +24,11 @@ def verdicts(found: Found) -> Sheet:
     """One line for each question; `not run` where a run that it needs is missing."""
     lines = []
     for loss in LOSSES:
-        names = [channel_under(found, name, loss) for name in (BASE, OURS)]
-        for k in found.ks[-2:]:
-            asked = f"Is Divide ahead of the equally sized SASRec at R@{k}, both trained with {LOSSES_SAID[loss]}?"
-            lines.append([Cell(asked), Cell(_ahead(found, names[1], names[0], k))])
+        base = channel_under(found, BASE, loss)
+        for name, said in ((OURS, "Divide"), (LATE, "Divide with late prompts")):
+            for k in found.ks[-2:]:
+                asked = f"Is {said} ahead of the equally sized SASRec at R@{k}, both trained with {LOSSES_SAID[loss]}?"
+                lines.append([Cell(asked), Cell(_ahead(found, channel_under(found, name, loss), base, k))])
     k = found.ks[-1]
     for other, asked in (
         ("divide-naive", f"Do prompts help, against the same encoder for all clusters (naive MTL), at R@{k}?"),
@@ -35,6 +36,11 @@ def verdicts(found: Found) -> Sheet:
     ):
         lines.append([Cell(asked), Cell(_ahead(found, OURS, other, k))])
     lines.append([Cell(f"Do quotas help plain SASRec, without prompts, at R@{k}?"), Cell(_quotas(found, k))])
+    for loss in LOSSES:
+        asked = (
+            f"With quotas, is Divide with late prompts ahead of SASRec at R@{k}, both trained with {LOSSES_SAID[loss]}?"
+        )
+        lines.append([Cell(asked), Cell(_both_by_quotas(found, loss, k))])
     published = TABLE_2.get(found.recipe, {}).get("sasrec-original", {}).get(k)
     if published is not None:
         ours = found.recall("sasrec-original", "plain", k)
@@ -58,6 +64,19 @@ def _quotas(found: Found, k: int) -> str:
         return NOT_RUN
     quotas, plain = (fmean(found.recall(BASE, name, k)) for name in (merge, "plain"))
     return f"{_compared(quotas, plain)} ({merge}, chosen on validation)"
+
+
+def _both_by_quotas(found: Found, loss: str, k: int) -> str:
+    """Each with the chances and the alpha that validation chooses."""
+    figures, chosen = [], []
+    for name in (LATE, BASE):
+        channel = channel_under(found, name, loss)
+        merge = found.best_merge(channel, k, among=lambda text: "alpha" in text) if channel else None
+        if channel is None or merge is None:
+            return NOT_RUN
+        figures.append(fmean(found.recall(channel, merge, k)))
+        chosen.append(merge)
+    return f"{_compared(*figures)} ({' against '.join(chosen)}, chosen on validation)"
 
 
 def _compared(ours: float, theirs: float) -> str:

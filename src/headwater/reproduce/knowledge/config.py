@@ -4,16 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from headwater.config import Settings, parse, read_toml
 from headwater.errors import ConfigError
+from headwater.knowledge.baselines.config import CoNetConfig, DARecConfig
+from headwater.knowledge.baselines.s3rec import S3RecConfig
 from headwater.knowledge.config import DecompositionConfig, DegenerationConfig, ExtractionConfig, PlugConfig
 from headwater.nn.settings import TrainingConfig
 from headwater.ranking.can import CANConfig
 from headwater.ranking.din import DINConfig
+from headwater.retrieval.sequence.bert4rec import BERT4RecConfig
+
+
+class BERT4RecEncoder(BERT4RecConfig):
+    """How BERT4Rec is pre-trained; its `length` is that of the base model and one more."""
+
+    dimension: int = 32
+    """Half the width of both papers, for a CPU."""
+
+    layers: int = 2
+    """As in both papers."""
+
+    heads: int = 2
+    """Likewise."""
+
+    dropout: float = 0.2
+    """Of the ranker that goes on with it, too (0.1..0.4)."""
+
+    training: TrainingConfig = TrainingConfig(epochs=20, batch_size=128)
+    """A pass hides a fifth of each history, so all of it has been hidden some four times."""
+
+
+class S3RecEncoder(S3RecConfig):
+    """Likewise of S3-Rec; the attributes that it predicts are those that the base model reads of items."""
+
+    dimension: int = 32
+    """As `BERT4RecEncoder`."""
+
+    layers: int = 2
+    """As `BERT4RecEncoder`."""
+
+    heads: int = 2
+    """As `BERT4RecEncoder`."""
+
+    dropout: float = 0.2
+    """As `BERT4RecEncoder`."""
+
+    training: TrainingConfig = TrainingConfig(epochs=8, batch_size=128)
+    """As much time as BERT4Rec has: a pass costs two and a half of its passes."""
+
+
+class BaselinesConfig(Settings):
+    """Settings of the methods that KEEP is compared with."""
+
+    bert4rec: BERT4RecEncoder = BERT4RecEncoder()
+    """Of its pre-training."""
+
+    s3rec: S3RecEncoder = S3RecEncoder()
+    """Of its pre-training."""
+
+    conet: CoNetConfig = CoNetConfig()
+    """Of the cross units."""
+
+    darec: DARecConfig = DARecConfig()
+    """Of the discriminator."""
 
 
 class LogDays(Settings):
@@ -33,10 +90,16 @@ class KnowledgeRecipe(Settings):
     """One data set."""
 
     dataset: str
-    """A name of the catalogue, with ratings and times; with `days`, the name of an imported impression log."""
+    """A name of the catalogue, with times; with `days`, the name of an imported impression log."""
+
+    impressions: Literal["rated", "purchased"] = "rated"
+    """What is an impression, without `days`: a rating, or a purchase beside sampled items of its sub-domain."""
+
+    negatives: int = Field(default=1, ge=1)
+    """Items sampled for each purchase."""
 
     days: LogDays | None = None
-    """Cuts a log by days into the log's own sub-domains; without, ratings are cut by user and `attribute`."""
+    """Cuts a log by days into the log's own sub-domains; without, impressions are cut by user and `attribute`."""
 
     attribute: str = "genres"
     """Item attribute whose values are the sub-domains; an item of several values is in several."""
@@ -74,6 +137,9 @@ class KnowledgeRecipe(Settings):
 
     plug: PlugConfig = PlugConfig()
     """How it is plugged in."""
+
+    baselines: BaselinesConfig = BaselinesConfig()
+    """Of other methods."""
 
     passes: int = Field(default=1, ge=1)
     """Times that a method learns from its sub-domain, each time day by day (1..5)."""

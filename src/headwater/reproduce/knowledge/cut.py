@@ -10,6 +10,7 @@ import numpy as np
 
 from headwater.data import Dataset
 from headwater.data.impressions import Impressions
+from headwater.data.purchased import purchased_impressions
 from headwater.data.rated import rated_impressions
 from headwater.errors import ConfigError
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
@@ -23,10 +24,25 @@ BORDERS = (0.6, 0.8, 1.0)
 VALIDATION = (0.6, 0.75, 0.8)
 """The same while settings are chosen: the ratings that test are not there."""
 
-RULE = (
-    "each user's ratings cut 60/20/20 by time (ties keep the order of the file): the first part of all items is the "
-    "super-domain, the second part of one genre trains, its third part tests; histories are all likes before"
-)
+RULES = {
+    "rated": (
+        "each user's ratings cut 60/20/20 by time (ties keep the order of the file): the first part of all items is "
+        "the super-domain, the second part of one genre trains, its third part tests; histories are all likes before"
+    ),
+    "purchased": (
+        "each user's purchases and the items sampled for each cut 60/20/20 by time: the first part of all items is the "
+        "super-domain, the second part of one sub-domain trains, its third part tests; histories are all purchases "
+        "before; negatives: {sampled}"
+    ),
+}
+"""How impressions are made and cut, by `KnowledgeRecipe.impressions`."""
+
+
+def impressions_of(dataset: Dataset, recipe: KnowledgeRecipe) -> Impressions:
+    """A data set's impressions, as the recipe says. Raises `SchemaError` where the data set has none of that kind."""
+    if recipe.impressions == "purchased":
+        return purchased_impressions(dataset, negatives=recipe.negatives, within=recipe.attribute)
+    return rated_impressions(dataset, click=recipe.click, conversion=recipe.conversion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +67,8 @@ class Cut:
 
     @classmethod
     def of(cls, dataset: Dataset, recipe: KnowledgeRecipe, borders: Sequence[float] = BORDERS) -> Cut:
-        """Cut a data set. Raises `SchemaError` without ratings, `ConfigError` where a sub-domain is not there."""
-        whole = rated_impressions(dataset, click=recipe.click, conversion=recipe.conversion)
+        """Cut a data set. Raises `SchemaError` as `impressions_of`, `ConfigError` where a sub-domain is not there."""
+        whole = impressions_of(dataset, recipe)
         piece = pieces(whole.user_codes, borders)
         whole, piece = whole.select(piece < len(borders)), piece[piece < len(borders)]
         if recipe.attribute not in whole.item_attributes.column_names:
@@ -73,7 +89,9 @@ class Cut:
     @property
     def rule(self) -> str:
         """How it was cut, in words."""
-        return RULE
+        if self.whole.sampled:
+            return RULES["purchased"].format(sampled=self.whole.sampled)
+        return RULES["rated"]
 
     def rows(self, *pieces_: int, domain: str | None = None) -> NDArray[np.bool_]:
         """Marks the impressions of some parts, of one sub-domain or of all items."""

@@ -17,6 +17,7 @@ from headwater.errors import ConfigError
 from headwater.recipe import load_named
 from headwater.reproduce.jobs import FAST
 from headwater.reproduce.knowledge import methods
+from headwater.reproduce.knowledge.baselines import BASELINES
 from headwater.reproduce.knowledge.config import KnowledgeRecipe, load_knowledge_recipe, load_knowledge_recipes
 from headwater.reproduce.knowledge.days import load_days
 from headwater.reproduce.knowledge.methods import Predictions, Trial
@@ -30,6 +31,7 @@ METHODS: dict[str, Callable[[Trial], Predictions]] = {
     EVERYTHING: lambda trial: methods.base(trial, 0, 1),
     "merging": methods.merging,
     "fine-tune": methods.fine_tune,
+    **BASELINES,
     "base-inherited": methods.inherited,
     "keep-c": partial(methods.keep, source=methods.keep_c),
     OURS: partial(methods.keep, source=methods.of_extraction),

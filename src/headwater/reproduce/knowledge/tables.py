@@ -27,7 +27,8 @@ def said_of(document: Mapping[str, Any]) -> str:
 def sheets(found: Found) -> list[Sheet]:
     """Every table of one data set."""
     tables = [_table_2(found), _domains(found), _figures(found, "Table 3, what is plugged in", TABLE_3)]
-    tables += [_figures(found, "Table 4, whose tasks' knowledge", TABLE_4), *_table_5(found)]
+    tables += [_figures(found, "Table 4, whose tasks' knowledge (of tasks that the data have)", TABLE_4)]
+    tables += _table_5(found)
     tables += [_figures(found, "Table 6, share of the super-domain learned from", TABLE_6), _table_7(found)]
     return [*tables, _figures(found, "Table 8, decomposition and degeneration", TABLE_8, over=OURS), *steps(found)]
 

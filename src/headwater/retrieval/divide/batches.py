@@ -1,4 +1,5 @@
-"""Training passes of Divide: a user's window, prompted for one cluster, with the targets that are of that cluster."""
+"""Training passes of Divide: a user's window, prompted for one cluster, with the targets that are of that cluster; or,
+where prompts come after the encoder, with all its targets."""
 
 from __future__ import annotations
 
@@ -19,24 +20,26 @@ if TYPE_CHECKING:
 
 
 class DivideBatch(NamedTuple):
-    """Passes of some users, ascending by cluster.
+    """Passes of some users.
 
     Attributes
     ----------
     windows : Windows
         A row for each pass.
-    tasks : (passes,) int64
-        The cluster of each pass.
+    tasks : (passes,) int64, or None
+        The cluster of each pass, ascending; None where a pass is for all clusters.
     at : (m,) int64
-        Flat places, row · w + column, whose outputs are scored; row-major, so ascending by cluster.
+        Flat places, row · w + column, whose outputs are scored; ascending by the target's cluster.
     targets : (m,) int64
         The item that followed each, of its pass's cluster.
+    clusters : (m,) int64
+        Of the targets.
     groups : list of (cluster, start, stop)
         Which of the m places are of each cluster.
     last : (passes,) int64
         The item that followed each pass's window: with the window's own, all that is no negative of it.
     n_positives, n_passes : int
-        m, and the prompted passes.
+        m, and the passes.
     n_processes : int
         1.
     generator : torch.Generator
@@ -44,9 +47,10 @@ class DivideBatch(NamedTuple):
     """
 
     windows: Windows
-    tasks: Tensor
+    tasks: Tensor | None
     at: Tensor
     targets: Tensor
+    clusters: Tensor
     groups: list[tuple[int, int, int]]
     last: Tensor
     n_positives: int
@@ -64,8 +68,8 @@ class DivideBatches:
     clusters : Clusters
     length, batch_size : int
         Events of a window; users of a step.
-    tasks_per_user : int
-        Clusters drawn of each user and step, at most.
+    tasks_per_user : int, or None
+        Clusters drawn of each user and step, at most; None for one pass with all targets.
     seed : int
     times : bool
         Whether windows carry gaps.
@@ -83,13 +87,14 @@ class DivideBatches:
         *,
         length: int,
         batch_size: int,
-        tasks_per_user: int,
+        tasks_per_user: int | None,
         seed: int,
         times: bool,
     ) -> None:
         self._histories, self._n_clusters, self._length = histories, len(clusters), length
         self._tasks_per_user, self._seed, self._times = tasks_per_user, seed, times
         self._labels = clusters.labels[histories.items.cpu().numpy()]
+        self._device_labels = to_device(clusters.labels.astype(np.int64), histories.device)
         self._starts = np.cumsum(histories.lengths) - histories.lengths
         self._rows = np.flatnonzero(histories.lengths >= 2)
         if not len(self._rows):
@@ -113,23 +118,36 @@ class DivideBatches:
             self._order = (epoch, np.random.default_rng([self._seed, epoch]).permutation(self._rows))
         order = self._order[1]
         users = order[len(order) * step // self.steps : len(order) * (step + 1) // self.steps]
+        device = self._histories.device
         labels = self._target_labels(users)
-        at, tasks = self._draw(labels, np.random.default_rng([self._seed, epoch, step]))
-        passes = users[at]
-        windows = self._histories.windows(passes, self._length, skip=1, times=self._times)
-        rows, columns = np.nonzero(labels[at] == tasks[:, None])
-        width, device = windows.items.shape[1], self._histories.device
-        events = self._starts[passes] + np.maximum(self._histories.lengths[passes] - 1 - self._length, 0)
-        counts = np.bincount(tasks[rows], minlength=self._n_clusters)
+        if self._tasks_per_user is None:
+            passes, tasks = users, None
+            counts = np.bincount(labels[labels >= 0], minlength=self._n_clusters)
+            windows, at, targets = self._histories.next_item_windows(users, self._length, times=self._times)
+            clusters = self._device_labels[targets]
+            by_cluster = clusters.argsort(stable=True)
+            at, targets, clusters = at[by_cluster], targets[by_cluster], clusters[by_cluster]
+        else:
+            random = np.random.default_rng([self._seed, epoch, step])
+            drawn_rows, drawn = self._draw(labels, self._tasks_per_user, random)
+            passes, tasks = users[drawn_rows], to_device(drawn, device)
+            windows = self._histories.windows(passes, self._length, skip=1, times=self._times)
+            rows, columns = np.nonzero(labels[drawn_rows] == drawn[:, None])
+            events = self._starts[passes] + np.maximum(self._histories.lengths[passes] - 1 - self._length, 0)
+            counts = np.bincount(drawn[rows], minlength=self._n_clusters)
+            at = to_device(rows * windows.items.shape[1] + columns, device)
+            targets = self._histories.items[to_device(events[rows] + columns + 1, device)].long()
+            clusters = to_device(drawn[rows], device)
         ends = np.cumsum(counts)
         return DivideBatch(
             windows=windows,
-            tasks=to_device(tasks, device),
-            at=to_device(rows * width + columns, device),
-            targets=self._histories.items[to_device(events[rows] + columns + 1, device)].long(),
+            tasks=tasks,
+            at=at,
+            targets=targets,
+            clusters=clusters,
             groups=[(k, int(ends[k] - counts[k]), int(ends[k])) for k in np.flatnonzero(counts).tolist()],
             last=self._histories.items[self._histories.offsets[to_device(passes, device) + 1] - 1].long(),
-            n_positives=len(rows),
+            n_positives=int(counts.sum()),
             n_passes=len(passes),
             n_processes=1,
             generator=self._generator.manual_seed(step_seed(self._seed, epoch, step)),
@@ -145,13 +163,13 @@ class DivideBatches:
         return np.where(is_event, self._labels[np.where(is_event, first[:, None] + columns, 0)], -1)
 
     def _draw(
-        self, labels: NDArray[np.int32], random: np.random.Generator
+        self, labels: NDArray[np.int32], n: int, random: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(passes,) rows of `labels` and their clusters, ascending by cluster: all present ones alike, for each row."""
+        """(passes,) rows of `labels` and their clusters, ascending by cluster: n of each row's, all alike."""
         present = np.zeros((len(labels), self._n_clusters + 1), bool)
         np.put_along_axis(present, labels.astype(np.int64), True, axis=1)  # -1 marks the last column
         keys = np.where(present[:, :-1], random.random((len(labels), self._n_clusters)), 2.0)
-        n = min(self._tasks_per_user, self._n_clusters)
+        n = min(n, self._n_clusters)
         chosen = np.argpartition(keys, n - 1, axis=1)[:, :n]
         is_there = np.take_along_axis(keys, chosen, axis=1) < 2.0
         rows, tasks = np.nonzero(is_there)[0], chosen[is_there]

@@ -29,7 +29,7 @@ from headwater.retrieval.divide.batches import DivideBatch, DivideBatches
 from headwater.retrieval.divide.calibration import Calibration, fit_calibration, likeliest
 from headwater.retrieval.divide.clusters import Clusters, clusters_of, clusters_of_values, neighbour_means
 from headwater.retrieval.divide.config import DivideConfig
-from headwater.retrieval.divide.intent import Intent, IntentNetwork
+from headwater.retrieval.divide.intent import Intent, IntentNetwork, JointIntentNetwork
 from headwater.retrieval.divide.lists import ClusterIndexes, Passes, StatesOf, by_quota, gather, places_in_rows
 from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.network import DivideNetwork
@@ -50,7 +50,7 @@ class WithinClusters(nn.Module):
 
     def forward(self, batch: DivideBatch) -> Tensor:
         """Mean over the batch's positives."""
-        return self.network.within_loss(batch, self._objective) / batch.n_positives
+        return self.network.loss(batch, self._objective) / batch.n_positives
 
 
 class Divide:
@@ -154,9 +154,11 @@ class Divide:
         config, training = self.config, self.config.training
         clusters = clusters_of(data, config.clusters)
         below_it = {name: None if checkpoint is None else checkpoint / name for name in ("intent", "within")}
-        self._intent = Intent.fit(
-            data, clusters, config, stops_early=validate is not None, checkpoint=below_it["intent"], resume=resume
-        )
+        intent = None
+        if not config.intent.is_joint:
+            intent = Intent.fit(
+                data, clusters, config, stops_early=validate is not None, checkpoint=below_it["intent"], resume=resume
+            )
         with prepared(training) as fabric:
             device = fabric.device
             catalogue = Catalogue.of(data, config.inputs)
@@ -164,7 +166,7 @@ class Divide:
             network = DivideNetwork(config, catalogue, len(clusters)).to(device)
             if training.is_compiled:
                 network.compile_encoders()
-            self._adopt(network, self._intent, catalogue, clusters, data.items.fingerprint())
+            self._adopt(network, intent or _joint(network, config), catalogue, clusters, data.items.fingerprint())
             self.report = train(
                 fabric,
                 WithinClusters(network, WithinObjective(config.objective, clusters, data.item_counts, device)),
@@ -173,7 +175,7 @@ class Divide:
                     clusters,
                     length=config.length,
                     batch_size=training.batch_size,
-                    tasks_per_user=config.tasks_per_user,
+                    tasks_per_user=None if config.adaptation == "output" else config.tasks_per_user,
                     seed=training.seed,
                     times=config.inputs.reads_times,
                 ),
@@ -225,15 +227,15 @@ class Divide:
             grown = clusters.grown(clusters.nearest(placed), placed)
         other = self.with_merge(self.config.merge, self.config.alpha)
         catalogue = dataclasses.replace(self._catalogue, n_items=len(data.items))
-        network = DivideNetwork(self.config, catalogue, len(grown))
-        intent = IntentNetwork(self.config, catalogue, len(grown))
-        for old, new in ((self.network, network), (self.intent.network, intent)):
+        network, intent = _networks(self.config, catalogue, len(grown))
+        olds, news = _saved(self.network, self.intent), _saved(network, intent)
+        for (_, old), (_, new) in zip(olds, news, strict=True):
             weights = old.state_dict()
             own = weights["inputs.items.own"].cpu()
             weights["inputs.items.own"] = torch.cat([own, torch.from_numpy((near @ own.numpy()).astype(np.float32))])
             new.load_state_dict(weights)
             new.eval().to(self._device)
-        other._adopt(network, Intent(intent, self.config), catalogue, grown, data.items.fingerprint())
+        other._adopt(network, intent, catalogue, grown, data.items.fingerprint())
         return other
 
     # -- retrieval
@@ -316,11 +318,16 @@ class Divide:
 
     def _encode(self, histories: Histories, rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> Tensor:
         """(m, d) states of some rows, each for a cluster, in as few calls of the encoder as memory allows."""
-        states = []
-        for block in blocks_of(histories, np.arange(len(rows)), self.config.length):
-            asked = torch.from_numpy(tasks[block]).to(histories.device)
-            states.append(self.network.encode_for(histories, rows[block], asked))
-        return torch.cat(states) if states else torch.zeros(0, self.config.dimension, device=histories.device)
+        asked = torch.from_numpy(tasks).to(histories.device)
+        states, is_late = [], self.config.adaptation == "output"
+        encoded, of_row = np.unique(rows, return_inverse=True) if is_late else (rows, None)
+        for block in blocks_of(histories, np.arange(len(encoded)), self.config.length):
+            prompts = None if is_late else asked[torch.from_numpy(block).to(asked.device)]
+            states.append(self.network.encode_for(histories, encoded[block], prompts))
+        found = torch.cat(states) if states else torch.zeros(0, self.config.dimension, device=histories.device)
+        if of_row is not None:
+            found = self.network.prompted(found[torch.from_numpy(of_row).to(found.device)], asked)
+        return found
 
     # -- why
 
@@ -341,7 +348,7 @@ class Divide:
     def save(self, path: Path) -> None:
         """Write the artefact folder `path`; see `save_artefact`."""
         tensors: dict[str, NDArray[np.generic]] = {}
-        for part, module in (("network", self.network), ("intent", self.intent.network)):
+        for part, module in _saved(self.network, self.intent):
             weights = module.state_dict()
             tensors |= {f"{part}.{name}": weight.detach().cpu().numpy() for name, weight in weights.items()}
         if self._catalogue is not None:
@@ -364,13 +371,30 @@ class Divide:
         clusters = Clusters(np.array(tensors["clusters.labels"]), names, tensors.get("clusters.vectors"))
         device = resolve_device("cpu" if config.training.device == "cpu" else "auto")
         with torch.random.fork_rng(devices=[]):
-            network = DivideNetwork(config, catalogue, len(clusters))
-            intent = IntentNetwork(config, catalogue, len(clusters))
-        for part, module in (("network.", network), ("intent.", intent)):
-            weights = below(tensors, part)
+            network, intent = _networks(config, catalogue, len(clusters))
+        for part, module in _saved(network, intent):
+            weights = below(tensors, f"{part}.")
             module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
             module.eval().to(device)
-        channel._adopt(network, Intent(intent, config), catalogue, clusters, vocabulary.fingerprint(n_items))
+        channel._adopt(network, intent, catalogue, clusters, vocabulary.fingerprint(n_items))
         if "calibration" in tensors:
             channel.calibration = Calibration(*tensors["calibration"].tolist())
         return channel
+
+
+def _joint(network: DivideNetwork, config: DivideConfig) -> Intent:
+    return Intent(JointIntentNetwork(network), config)
+
+
+def _networks(config: DivideConfig, catalogue: Catalogue, n_clusters: int) -> tuple[DivideNetwork, Intent]:
+    """Untrained."""
+    network = DivideNetwork(config, catalogue, n_clusters)
+    if config.intent.is_joint:
+        return network, _joint(network, config)
+    return network, Intent(IntentNetwork(config, catalogue, n_clusters), config)
+
+
+def _saved(network: DivideNetwork, intent: Intent) -> list[tuple[str, nn.Module]]:
+    """Modules with weights of their own, by name: a joint intent has none."""
+    is_joint = isinstance(intent.network, JointIntentNetwork)
+    return [("network", network)] if is_joint else [("network", network), ("intent", intent.network)]

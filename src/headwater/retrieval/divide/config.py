@@ -14,7 +14,15 @@ from headwater.retrieval.learned import LearnedConfig
 
 
 class IntentConfig(Settings):
-    """The model of p(cluster | user): an encoder of its own, so that neither bends the other."""
+    """The model of p(cluster | user): an encoder of its own, or a head on the encoder of the items."""
+
+    is_joint: bool = False
+    """Whether the encoder that learns items within clusters learns the clusters too, with the adaptation `output`: both
+    losses are summed, so that training maximises the likelihood of p(cluster | user) · p(item | cluster, user). Of the
+    settings below `prototypes` and `smoothing` hold then."""
+
+    prototypes: int = Field(default=1, ge=1)
+    """Vectors of each cluster that a state is compared with; its logit is the log of their sum (1..16)."""
 
     dimension: int = Field(default=64, ge=1)
     """d (32..128)."""
@@ -48,9 +56,10 @@ class DivideConfig(LearnedConfig):
     clusters: ClusterConfig = ClusterConfig()
     """How items are cut."""
 
-    adaptation: Literal["hadamard", "prefix", "none", "experts"] = "hadamard"
+    adaptation: Literal["hadamard", "prefix", "none", "experts", "output"] = "hadamard"
     """How the encoder is told its task: each item's vector multiplied by the cluster's prompt (eq. 5), the prompt as
-    an event before the first (eq. 4), not at all ('naive MTL'), or a mixture of four encoders (MMoE)."""
+    an event before the first (eq. 4), not at all ('naive MTL'), or a mixture of four encoders (MMoE). `output`, which
+    is ours, multiplies the encoder's *output* by the prompt: one pass of a history serves all clusters."""
 
     layers: int = Field(default=2, ge=1)
     """Blocks of the encoder (2..4)."""
@@ -69,7 +78,8 @@ class DivideConfig(LearnedConfig):
     with `softmax` without what the user has chosen elsewhere in the window (eq. 3)."""
 
     tasks_per_user: int = Field(default=3, ge=1)
-    """Clusters of each user and step, drawn from those that hold any of the window's targets; a pass for each."""
+    """Clusters of each user and step, drawn from those that hold any of the window's targets; a pass for each. With the
+    adaptation `output` one pass has all targets, and none is drawn."""
 
     intent: IntentConfig = IntentConfig()
     """The model of p(cluster | user)."""
@@ -88,6 +98,10 @@ class DivideConfig(LearnedConfig):
         for part in (self, self.intent):
             if part.dimension % part.heads:
                 raise ValueError(f"dimension {part.dimension} is no multiple of heads {part.heads}")
+        if self.intent.is_joint and self.adaptation != "output":
+            raise ValueError(
+                f"intent.is_joint needs prompts behind the encoder: adaptation 'output', not {self.adaptation!r}"
+            )
         objective = self.objective
         if self.merge == "calibrated" and "bce" in objective.loss and objective.negatives != "uniform":
             raise ValueError(

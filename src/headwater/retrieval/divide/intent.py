@@ -22,6 +22,7 @@ from headwater.nn.encoder import Encoder
 from headwater.nn.inputs import Catalogue, EventInputs
 from headwater.nn.sequences import Histories, Windows, last_outputs
 from headwater.nn.training import TrainingReport, config_identity, train
+from headwater.retrieval.divide.network import ClusterHead
 from headwater.retrieval.learned import blocks_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from headwater.retrieval.divide.clusters import Clusters
     from headwater.retrieval.divide.config import DivideConfig
     from headwater.retrieval.divide.mixed import SASRecPlusConfig
+    from headwater.retrieval.divide.network import DivideNetwork
 
     IntentSettings = DivideConfig | SASRecPlusConfig
 
@@ -45,11 +47,24 @@ class IntentNetwork(nn.Module):
         self.encoder = Encoder(
             own.dimension, own.layers, own.heads, feed_forward=4, dropout=own.dropout, is_causal=True
         )
-        self.out = nn.Linear(own.dimension, n_clusters)
+        self.out = ClusterHead(own.dimension, n_clusters, own.prototypes)
 
     def forward(self, windows: Windows) -> Tensor:
         """(b, w, K)."""
         return self.out(self.encoder(self.inputs(windows), windows.is_event))
+
+
+class JointIntentNetwork(nn.Module):
+    """The same of a network of items that learns clusters too, by its own encoder."""
+
+    def __init__(self, network: DivideNetwork) -> None:
+        super().__init__()
+        assert network.intent is not None
+        self.network, self.out = network, network.intent
+
+    def forward(self, windows: Windows) -> Tensor:
+        """(b, w, K)."""
+        return self.out(self.network(windows))
 
 
 class _Task(nn.Module):
@@ -70,12 +85,12 @@ class Intent:
 
     Parameters
     ----------
-    network : IntentNetwork
+    network : IntentNetwork or JointIntentNetwork
     config : DivideConfig or SASRecPlusConfig
         Of which `intent`, `inputs` and `length` are read.
     """
 
-    def __init__(self, network: IntentNetwork, config: IntentSettings) -> None:
+    def __init__(self, network: IntentNetwork | JointIntentNetwork, config: IntentSettings) -> None:
         self.network, self.config = network, config
         self.report: TrainingReport | None = None
 
@@ -104,9 +119,10 @@ class Intent:
                 raise ConfigError("Divide trains in one process: leave torchrun out")
             device = fabric.device
             torch.manual_seed(training.seed)
-            intent = cls(IntentNetwork(config, Catalogue.of(data, config.inputs), len(clusters)).to(device), config)
+            network = IntentNetwork(config, Catalogue.of(data, config.inputs), len(clusters)).to(device)
             if training.is_compiled:
-                intent.network.encoder.compile()
+                network.encoder.compile()
+            intent = cls(network, config)
             held, learned = np.zeros(0, np.int64), data
             if stops_early:
                 held = np.flatnonzero(data.lengths >= 2)
@@ -123,7 +139,7 @@ class Intent:
             intent.report = train(
                 fabric,
                 _Task(
-                    intent.network,
+                    network,
                     torch.from_numpy(clusters.labels.astype(np.int64)).to(device),
                     config.intent.smoothing,
                 ),
@@ -144,12 +160,16 @@ class Intent:
 
     def log_chances(self, queries: Queries, n_items: int) -> NDArray[np.float64]:
         """(n, K) log p(cluster | user); -inf for a history without an item below `n_items`."""
-        return self.of_histories(Histories.from_queries(queries, n_items, self.network.out.weight.device))
+        return self.of_histories(Histories.from_queries(queries, n_items, self._device))
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.out.prototypes.weight.device
 
     @torch.inference_mode()
     def of_histories(self, histories: Histories) -> NDArray[np.float64]:
         """As `log_chances`."""
-        found = np.full((len(histories.lengths), self.network.out.out_features), -np.inf)
+        found = np.full((len(histories.lengths), self.network.out.n_clusters), -np.inf)
         for rows in blocks_of(histories, np.flatnonzero(histories.lengths), self.config.length):
             windows = histories.windows(rows, self.config.length, times=self.config.inputs.reads_times)
             logits = last_outputs(self.network(windows), windows)

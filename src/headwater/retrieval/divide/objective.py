@@ -62,8 +62,8 @@ class WithinObjective:
         self._exponents = on_device(np.array(exponents, np.float32))
 
     def loss(self, hidden: Tensor, batch: DivideBatch, items: ItemVectors) -> Tensor:
-        """Sum over the batch's positives; nothing that the user chose in the window or just behind it is a negative,
-        but for the sum of `softmax`.
+        """Sum over the batch's positives. Nothing that the user chose in the window or just behind it is drawn as a
+        negative (eq. 3); `unseen-softmax` leaves out of a place's sum what was chosen up to it.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class WithinObjective:
         config = self.config
         if config.loss in ("softmax", "unseen-softmax"):
             return self._full(hidden, batch, items)
-        cluster = self._labels[batch.targets]
+        cluster = batch.clusters
         if config.shared or config.negatives in ("in-batch", "hard"):
             factor = config.hard_pool if config.negatives == "hard" else 1
             every = torch.arange(len(self._sizes), device=hidden.device)
@@ -128,9 +128,11 @@ class WithinObjective:
         places = self._places[batch.targets]
         seen = None
         if self.config.loss == "unseen-softmax":
-            chosen = chosen_items(batch)
-            is_inside = self._labels[chosen] == batch.tasks[:, None]
-            seen = torch.where(is_inside, self._places[chosen], -1)[batch.at // batch.windows.items.shape[1]]
+            width = batch.windows.items.shape[1]
+            shown = batch.windows.items[batch.at // width]
+            is_before = torch.arange(width, device=shown.device) <= (batch.at % width)[:, None]
+            is_seen = is_before & (self._labels[shown] == batch.clusters[:, None])
+            seen = torch.where(is_seen, self._places[shown], -1)
         total = torch.zeros((), device=hidden.device)
         of_groups = hidden.split([stop - start for _, start, stop in batch.groups])
         for part, (cluster, start, stop) in zip(of_groups, batch.groups, strict=True):

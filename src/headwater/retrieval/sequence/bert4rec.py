@@ -53,7 +53,10 @@ class BERT4RecNetwork(SequenceNetwork):
     def encode(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor:
         """(b, d) the output at a hidden item that is put behind each history."""
         windows = histories.windows(rows, self._length - 1, times=self._reads_times)
-        windows, is_hidden = with_hidden_item(windows, self._length)
+        return self.state(*with_hidden_item(windows, self._length))
+
+    def state(self, windows: Windows, is_hidden: Tensor) -> Tensor:
+        """(b, d) the output at the last place of each window, which is hidden."""
         return last_outputs(self(windows, is_hidden), windows)
 
 
