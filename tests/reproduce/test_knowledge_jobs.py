@@ -20,7 +20,7 @@ from headwater.ranking.din import DINConfig
 from headwater.reproduce.jobs import Documents, run_jobs
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
 from headwater.reproduce.knowledge.cut import VALIDATION, Cut, pieces
-from headwater.reproduce.knowledge.found import gain_over, read_found
+from headwater.reproduce.knowledge.found import gain_over, numbers, read_found
 from headwater.reproduce.knowledge.measure import measure
 from headwater.reproduce.knowledge.methods import Shuffled, Trial, keep_c
 from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, KnowledgeJob, load_plan
@@ -170,10 +170,10 @@ def test_every_method_predicts_the_test_part_and_says_by_which_rule(
     assert list(found["domains"]) == (["War", "Drama", "Comedy"] if method in EVERYWHERE else ["War"])
     war = found["domains"]["War"]
     assert 0.3 < war["gauc"] <= 1
-    assert sum(found["users"]["largest"]["samples"]) <= war["samples"]
-    pooled = sum(found["users"]["largest"]["auc"]) / sum(found["users"]["largest"]["samples"])
-    assert pooled == pytest.approx(war["gauc"], abs=1e-4)
-    assert max(found["users"]["activity"]) <= 48
+    samples, areas = (numbers(found["users"]["largest"][name]) for name in ("samples", "auc"))
+    assert samples.sum() <= war["samples"]
+    assert areas.sum() / 1000 / samples.sum() == pytest.approx(war["gauc"], abs=1e-4)
+    assert numbers(found["users"]["activity"]).max() <= 48
     json.dumps(found, allow_nan=False)
 
 
@@ -285,8 +285,9 @@ def test_jobs_are_resumed_and_tables_say_what_was_not_run(
 
 def test_a_gain_is_pooled_over_users_and_its_interval_is_of_resampled_users() -> None:
     def document(*areas: float, samples: tuple[int, ...] = (10, 30), seed: int = 0) -> dict[str, Any]:
-        some = {"samples": list(samples), "auc": [n * area for n, area in zip(samples, areas, strict=True)]}
-        return {"seed": seed, "dataset": {"users": 5}, "users": {"codes": [1, 4], "largest": some}}
+        words = [round(1000 * n * area) for n, area in zip(samples, areas, strict=True)]
+        some = {"samples": " ".join(map(str, samples)), "auc": " ".join(map(str, words))}
+        return {"seed": seed, "dataset": {"users": 5}, "users": {"codes": "1 4", "largest": some}}
 
     base = [document(0.5, 0.6), document(0.5, 0.6, seed=1)]
     gain, low, high = gain_over(base, [document(0.7, 0.6), document(0.9, 0.6, seed=1)], "largest")

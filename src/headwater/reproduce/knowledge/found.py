@@ -72,6 +72,8 @@ def read_found(jobs: Sequence[KnowledgeJob], documents: Documents) -> list[Found
         missing = [part for part in NEEDED if part not in document]
         if missing:
             raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
+        if not isinstance(document["users"]["codes"], str):
+            raise ArtefactError(f"{documents.path(job)} holds users in lists, as it once was; run the job again")
         found.setdefault(job.recipe_name, {}).setdefault(job.channel, []).append(document)
     return [Found(name, runs) for name, runs in found.items()]
 
@@ -111,7 +113,12 @@ def pooled(runs: Sequence[Run], scope: str) -> tuple[NDArray[np.float64], NDArra
     n = runs[0]["dataset"]["users"]
     samples, areas = np.zeros(n), np.zeros(n)
     for run in runs:
-        codes = run["users"]["codes"]
-        samples[codes] += run["users"][scope]["samples"]
-        areas[codes] += run["users"][scope]["auc"]
+        codes = numbers(run["users"]["codes"])
+        samples[codes] += numbers(run["users"][scope]["samples"])
+        areas[codes] += numbers(run["users"][scope]["auc"]) / 1000
     return samples / len(runs), areas / len(runs)
+
+
+def numbers(words: str) -> NDArray[np.int64]:
+    """Whole numbers that stand in a document with spaces between."""
+    return np.array(words.split(), np.int64)

@@ -38,9 +38,10 @@ def measure(
     -------
     dict
         `domains`: figures of clicks by sub-domain, the largest first, and of what follows clicks below `after_click`,
-        with a `curve` where the method is watched. `users`: of each user measured anywhere, code, samples, and samples
-        times AUC of clicks, summed over sub-domains, of the largest alone and of all. `activity`: clicks of these users
-        before the test. `row`: commit and machine. `seconds` of all.
+        with a `curve` where the method is watched. `users`: of each user measured anywhere, code, samples, and a
+        thousand times samples times AUC of clicks, summed over sub-domains, of the largest alone and of all;
+        `activity`: clicks of these users before the test. These are whole numbers with spaces between, for a line of
+        each would make the document three times as long. `row`: commit and machine. `seconds` of all of it.
     """
     started = time.perf_counter()
     cut = DayCut.of_log(dataset, job.recipe) if isinstance(dataset, Impressions) else Cut.of(dataset, job.recipe)
@@ -78,13 +79,10 @@ def measure(
         "row": {"commit": commit_id(), "machine": machine()},
         "domains": domains,
         "users": {
-            "codes": measured.tolist(),
-            "activity": clicks[measured].tolist(),
+            "codes": _words(measured),
+            "activity": _words(clicks[measured]),
             **{
-                scope: {
-                    "samples": samples[measured].astype(int).tolist(),
-                    "auc": np.round(areas[measured], 3).tolist(),
-                }
+                scope: {"samples": _words(samples[measured]), "auc": _words(1000 * areas[measured])}
                 for scope, (samples, areas) in sums.items()
             },
         },
@@ -114,6 +112,10 @@ def _add(
     measured = np.isfinite(found.values)
     sums[0, found.groups[measured]] += found.samples[measured]
     sums[1, found.groups[measured]] += found.samples[measured] * found.values[measured]
+
+
+def _words(values: NDArray[Any]) -> str:
+    return " ".join(map(str, np.rint(values).astype(int).tolist()))
 
 
 def _finite(value: float) -> float | None:

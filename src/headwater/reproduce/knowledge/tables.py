@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
-from headwater.reproduce.knowledge.found import Found, gain_over, pooled, same_seeds
+from headwater.reproduce.knowledge.found import Found, gain_over, numbers, pooled, same_seeds
 from headwater.reproduce.knowledge.measure import GROUPS
 from headwater.reproduce.knowledge.plan import BASE, EVERYTHING, EVERYWHERE, METHODS, OURS, SHUFFLED
 from headwater.reproduce.knowledge.published import TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, TABLE_8
@@ -139,7 +139,7 @@ def _table_7(found: Found) -> Sheet:
         if found.runs.get(OURS) and found.runs.get(BASE):
             first = found.runs[BASE][0]
             activity = np.zeros(first["dataset"]["users"])
-            activity[first["users"]["codes"]] = first["users"]["activity"]
+            activity[numbers(first["users"]["codes"])] = numbers(first["users"]["activity"])
             within = (activity >= edges[at]) & (activity < edges[at + 1])
             runs = same_seeds(found.runs[OURS], found.runs[BASE])
             (samples, ours), (_, base) = (pooled(some, "all") for some in runs)
