@@ -220,7 +220,7 @@ def knowledge(
     is_list: ListOption = False,
     is_run: RunOption = True,
 ) -> None:
-    """KEEP (CIKM 2022) on ratings whose genres are the sub-domains: Tables 2 to 4 and 6 to 8, and every genre.
+    """KEEP (CIKM 2022) on ratings by genre, or on a log by its sub-domains: Tables 2 to 8, and every sub-domain.
 
     Each job trains and measures one method in all its sub-domains; tables are made of the documents that jobs leave.
 

@@ -115,5 +115,8 @@ def _played(control: ArmConfig, treatment: ArmConfig, say: Callable[[str], None]
 
 
 def _hash(*arms: ArmConfig) -> str:
-    plain = [arm.model_dump(mode="json") for arm in arms]
+    # Without defaults, so that a new setting changes nothing for who does not use it; kinds are defaults too.
+    plain = [
+        [arm.model_dump(mode="json", exclude_defaults=True), [channel.kind for channel in arm.channels]] for arm in arms
+    ]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

@@ -96,7 +96,10 @@ def _figure(found: Found) -> Figure:
         lower.axhline(0, color="#333333", linewidth=0.8)
         own = values.index(frozen[table][name])
         for axis, heights in ((upper, shares), (lower, middle)):
-            axis.plot([values[own]], [heights[own]], marker="o", markersize=8, color="white", markeredgecolor="#333333")
+            axis.plot([values[own]], [heights[own]], "o", markersize=8, color="white", mec="#333333", zorder=5)
+    lows, highs = zip(*(axis.get_ylim() for axis in axes[len(VARIED) :]), strict=True)
+    for axis in axes[len(VARIED) :]:
+        axis.set_ylim(min(lows), max(highs))
     axes[0].set_ylabel("PVR of nearline, %")
     axes[len(VARIED)].set_ylabel("CTR, difference in %")
     plain(*axes)
