@@ -58,7 +58,9 @@ def arm(*, exposures: int = 100, bought: int = 4, shown: int = 40, mine: int = 4
         return found
 
     channels = {ALL: sums(exposures, bought), SEARCH: sums(shown, mine), "popular": sums(exposures, bought)}
-    lines = {name: {of: " ".join(map(str, values[:, at])) for at, of in enumerate(SUMS)} for name, values in channels.items()}  # fmt: skip  # noqa: E501
+    lines = {
+        name: {of: " ".join(map(str, values[:, at])) for at, of in enumerate(SUMS)} for name, values in channels.items()
+    }
     return {
         "row": {"settings": {"days": SMALL.days.model_dump()}, "config": "c", "seed": 1, "commit": "d", "machine": "m"},
         "users": {name: " ".join(map(str, users[:, at])) for at, name in enumerate(COUNTS)},
@@ -92,7 +94,9 @@ def found_of(documents: Documents, given: dict[str, dict[str, Any]], monkeypatch
 
 def test_the_plan_has_every_arm_that_the_tables_need_in_the_frozen_world() -> None:
     names = [job.id for job in load_plan(RECIPES)]
-    assert {f"frozen/{name}" for name in (ONLINE, EVERYTHING, BASE, f"{BASE}-daily", f"{BASE}-fifo", f"{BASE}-random")} <= set(names)  # fmt: skip  # noqa: E501
+    assert {
+        f"frozen/{name}" for name in (ONLINE, EVERYTHING, BASE, f"{BASE}-daily", f"{BASE}-fifo", f"{BASE}-random")
+    } <= set(names)
     assert {f"frozen/{BASE}-alpha-{alpha}" for alpha in (10, 20, 200, 500)} <= set(names)
     assert f"frozen/{BASE}-alpha-50" not in names, "that is the base"
     assert len(set(names)) == len(names)
@@ -155,7 +159,8 @@ def test_figures_are_of_sums_and_a_difference_of_arms_that_share_their_users_is_
     assert rate.value == pytest.approx(1 / 10 * 100 / 100)
     bought = base.figure(SEARCH, "ctcvr")
     gain = fifo.against(SEARCH, "ctcvr", base, SEARCH)
-    assert bought is not None and gain is not None  # noqa: PT018
+    assert bought is not None
+    assert gain is not None
     assert bought.low < bought.value < bought.high
     mine, theirs = (arm.channels[SEARCH].sum(axis=0) for arm in (fifo, base))
     assert gain.value == pytest.approx(mine[2] / mine[0] / (theirs[2] / theirs[0]) - 1)
@@ -179,7 +184,8 @@ def test_tables_have_what_was_published_beside_ours_and_say_what_was_not_run(
     assert daily[:4] == ["daily", "3.02%", "20.00% [20.00 to 20.00]", "-36.0%"]
     assert daily[4].startswith("-")
     answers = {line[0].text: line[1].text for line in verdicts(found).lines}
-    assert answers["Does a stream give more of what is exposed than a batch once a day?"] == "yes: +100.0% [+100.0 to +100.0]"  # fmt: skip  # noqa: E501
+    asked = "Does a stream give more of what is exposed than a batch once a day?"
+    assert answers[asked] == "yes: +100.0% [+100.0 to +100.0]"
     assert answers["Does the score give more of what is exposed than chance?"] == "not run"
     page = write_report([found], tmp_path / "report", print).read_text(encoding="utf-8")
     assert "made-up marketplace" in page
@@ -193,9 +199,14 @@ def test_arms_of_other_papers_stand_beside_what_those_published(
     recipe = SMALL.model_copy(update={"alternatives": others, "rivals": rivals})
     planned = [ArmJob("small", arm) for arm in arms_of(recipe)]
     found = found_of(Documents(tmp_path), {BASE: arm(noise=1)}, monkeypatch)
-    base, both = found.arms[BASE], Arm({**found.arms[BASE].document}, found.arms[BASE].users.copy(), {}, np.zeros((6, 6)))  # fmt: skip  # noqa: E501
+    base, both = (
+        found.arms[BASE],
+        Arm({**found.arms[BASE].document}, found.arms[BASE].users.copy(), {}, np.zeros((6, 6))),
+    )
     both.users[:, COUNTS.index("clicks")] *= 2
-    both.channels.update({ALL: base.channels[ALL], "comirec": base.channels[SEARCH], "divide": base.channels[SEARCH].copy()})  # fmt: skip  # noqa: E501
+    both.channels.update(
+        {ALL: base.channels[ALL], "comirec": base.channels[SEARCH], "divide": base.channels[SEARCH].copy()}
+    )
     both.channels["divide"][:, SUMS.index("clicks")] *= 3
     arms = {"with-itemcf": base, "with-paths": both, "rivals": both}
     paths, divide = sheets(Found("small", arms, planned))[-2:]
@@ -262,7 +273,12 @@ def test_an_arm_leaves_a_document_that_comes_back_as_what_was_measured(tmp_path:
     assert again == [one.document for one in ended], "what is done is not done again"
     (found,) = read_found(jobs(), documents, lambda _: None)
     whole: Arm = found.arms[EVERYTHING]
-    assert set(whole.channels) == {ALL, "popular", "glare", *(f"nearline/{name}" for name in ("mini_detail", "post_purchase", "main_search", "in_shop", "photo_search"))}  # fmt: skip  # noqa: E501
+    assert set(whole.channels) == {
+        ALL,
+        "popular",
+        "glare",
+        *(f"nearline/{name}" for name in ("mini_detail", "post_purchase", "main_search", "in_shop", "photo_search")),
+    }
     exposures = whole.users[:, COUNTS.index("exposures")].sum()
     assert exposures == whole.channels[ALL][:, 0].sum() == whole.funnel[0, 2] > 0
     assert len(whole.users) == 60

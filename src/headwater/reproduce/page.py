@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Protocol, TypeVar
+
+from headwater.reproduce.sheet import Sheet
+
+
+class Named(Protocol):
+    """What was found with one recipe."""
+
+    @property
+    def recipe(self) -> str: ...
+
 
 STYLE = """
 :root { --ink: #1c2430; --dim: #5b6676; --line: #dbe1e8; --soft: #f4f7fa; --ours: #0b6e99; }
@@ -49,3 +61,47 @@ def pictures(draw: Callable[[], Sequence[tuple[Path, str]]], name: str, say: Cal
         f"{base64.b64encode(path.read_bytes()).decode()}'><figcaption>{escape(caption)}</figcaption></figure>"
         for path, caption in made
     )
+
+
+INDEX, TABLES = "index.html", "tables.md"
+"""What `write_pages` writes."""
+
+F = TypeVar("F", bound=Named)
+
+
+def write_pages(
+    title: str,
+    lead: str,
+    found: Sequence[F],
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    words: Callable[[F], Sheet],
+    sheets: Callable[[F], Sequence[Sheet]],
+    draw: Callable[[F, Path], Sequence[tuple[Path, str]]],
+) -> Path:
+    """Write one page with what was found in words, pictures and tables into `folder`, the tables as Markdown beside it,
+    and return the page. Without matplotlib the pictures are left out, which the page and `say` tell.
+
+    Parameters
+    ----------
+    title, lead : str
+        The lead is HTML.
+    found : sequence
+        A section each.
+    words, sheets, draw : callable
+        What a section says of one, first in words, its tables, and its pictures.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for one in found:
+        parts.append(f"<h2 id='{escape(one.recipe)}'>{escape(one.recipe)}</h2>")
+        parts.append(words(one).html().replace("<table>", "<table class='words'>", 1))
+        parts.append(pictures(partial(draw, one, folder), one.recipe, say))
+        parts += [sheet.html() for sheet in sheets(one)]
+    links = "".join(f"<a href='#{escape(one.recipe)}'>{escape(one.recipe)}</a>" for one in found)
+    body = f"<h1>{title}</h1><p class='lead'>{lead}</p><nav>{links}</nav>{''.join(parts)}"
+    (folder / INDEX).write_text(page(title, body), encoding="utf-8")
+    markdown = [sheet.markdown() for one in found for sheet in (words(one), *sheets(one))]
+    (folder / TABLES).write_text("\n".join(markdown), encoding="utf-8")
+    return folder / INDEX

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headwater.experiment.canvas import new_figure, plain
 from headwater.experiment.ranking.table import RankRow, RankTable
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 def draw_reliability(table: RankTable, path: Path) -> Path:
     """Observed rate against predicted probability in equal-mass bins, one panel a task, one line a model."""
     tasks = list(dict.fromkeys(row.task for row in table.rows))
-    figure, axes = _new(len(tasks))
+    figure, axes = new_figure(len(tasks), 4.6 * len(tasks), 3.8)
     for axis, task in zip(axes, tasks, strict=True):
         axis.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, zorder=0)
         for at, row in enumerate(row for row in table.rows if row.task == task):
@@ -36,7 +37,7 @@ def draw_progress(table: RankTable, path: Path, *, metric: str = "gauc") -> Path
 
     tasks = list(dict.fromkeys(row.task for row in table.rows))
     models = list(dict.fromkeys(row.model for row in table.rows))
-    figure, axes = _new(len(tasks))
+    figure, axes = new_figure(len(tasks), 4.6 * len(tasks), 3.8)
     for axis, task in zip(axes, tasks, strict=True):
         for at, model in enumerate(models):
             rows: list[RankRow] = [row for row in table.rows if (row.task, row.model) == (task, model)]
@@ -48,19 +49,9 @@ def draw_progress(table: RankTable, path: Path, *, metric: str = "gauc") -> Path
     return _save(figure, path)
 
 
-def _new(columns: int) -> tuple[Figure, list[Axes]]:
-    # The canvas is made by hand: pyplot would keep every figure, and would look for a screen.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * columns, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
-
-
 def _line(axis: Axes, x: list[float], y: list[float], at: int, label: str) -> None:
     axis.plot(x, y, color=COLOURS[at % 6], marker=MARKERS[at % 6], markersize=4, linewidth=1.3, label=label)
-    axis.spines[["top", "right"]].set_visible(False)
+    plain(axis)
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headwater.experiment.canvas import new_figure, plain
 from headwater.simulation.chronicle import MINUTES, Chronicle
 from headwater.simulation.config import SCENARIOS
 from headwater.simulation.summary import STAGES
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from headwater.simulation.abtest import Difference
@@ -63,7 +63,7 @@ def draw(
 
 
 def _differences(tests: dict[str, list[Difference]]) -> Figure:
-    figure, axes = new_figure(1, len(tests), 9, 1.0 + 1.5 * len(tests))
+    figure, axes = new_figure(len(tests), 9, 1.0 + 1.5 * len(tests))
     for axis, (title, differences) in zip(axes, tests.items(), strict=True):
         for at, one in enumerate(differences):
             if not np.isfinite(one.relative):
@@ -81,7 +81,7 @@ def _differences(tests: dict[str, list[Difference]]) -> Figure:
 
 
 def _wanted(names: Sequence[str], chronicles: Sequence[Chronicle]) -> Figure:
-    figure, (axis,) = new_figure(1, 1, 9, 3.2)
+    figure, (axis,) = new_figure(1, 9, 3.2)
     labels = [f"{first} to {last} min" for first, last in pairwise(MINUTES)]
     for at, (name, chronicle) in enumerate(zip(names, chronicles, strict=True)):
         hits, shown = chronicle.wanted.T
@@ -98,7 +98,7 @@ def _wanted(names: Sequence[str], chronicles: Sequence[Chronicle]) -> Figure:
 
 
 def _hours(names: Sequence[str], chronicles: Sequence[Chronicle]) -> Figure:
-    figure, axes = new_figure(len(names), 1, 9, 2.4 * len(names), share=True)
+    figure, axes = new_figure(1, 9, 2.4 * len(names), rows=len(names), share=True)
     channels = list(dict.fromkeys(name for chronicle in chronicles for name in chronicle.credit()))
     colours = dict(zip(channels, [CHANNELS[at % len(CHANNELS)] for at in range(len(channels))], strict=True))
     for axis, name, chronicle in zip(axes, names, chronicles, strict=True):
@@ -123,7 +123,7 @@ def _hours(names: Sequence[str], chronicles: Sequence[Chronicle]) -> Figure:
 
 def _funnels(names: Sequence[str], funnels: Sequence[Funnel]) -> Figure:
     stages = [stage for stage in STAGES if stage != "ranked"]
-    figure, axes = new_figure(2, 3, 10, 4.6, share=True)
+    figure, axes = new_figure(3, 10, 4.6, rows=2, share=True)
     for code, (axis, scenario) in enumerate(zip(axes, SCENARIOS, strict=True)):
         for at, (name, funnel) in enumerate(zip(names, funnels, strict=True)):
             counts = [funnel.counts[code, STAGES.index(stage)] for stage in stages]
@@ -135,24 +135,3 @@ def _funnels(names: Sequence[str], funnels: Sequence[Funnel]) -> Figure:
     axes[0].legend(frameon=False, fontsize=8, loc="lower right")
     plain(*axes)
     return figure
-
-
-def new_figure(
-    rows: int, columns: int, width: float, height: float, *, share: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """A figure of rows times columns, in inches, and its axes row by row."""
-    # The canvas is made by hand: pyplot would keep every figure, and would look for a screen.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
-    return figure, list(axes.ravel())
-
-
-def plain(*axes: Any) -> None:
-    """Without a frame on top and at the right."""
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.set_axisbelow(True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headwater.reproduce.bazaar.drawings import new_figure, plain
+from headwater.experiment.canvas import new_figure, plain
 from headwater.reproduce.bazaar.sensitivity import DAYS, VARIED, Variant
 from headwater.reproduce.page import page, pictures
 from headwater.reproduce.sheet import Cell, Sheet
@@ -78,7 +78,7 @@ def _draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
 def _figure(found: Found) -> Figure:
     frozen = BazaarConfig().model_dump()
     whole = {variant.id: document for variant, document in found}
-    figure, axes = new_figure(2, len(VARIED), 11, 4.6)
+    figure, axes = new_figure(len(VARIED), 11, 4.6, rows=2)
     for at, key in enumerate(VARIED):
         table, _, name = key.partition(".")
         points = {frozen[table][name]: whole["frozen"]}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from headwater.experiment.canvas import new_figure, plain
 from headwater.reproduce.divide.found import Found
 from headwater.reproduce.divide.measure import FITTED
 from headwater.reproduce.divide.plan import BASE, LATE, MIXES, OURS
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SERIES = (
@@ -71,19 +71,19 @@ def _figure_1a(found: Found) -> Figure | None:
             line.append(fmean(values))
     if len(shares) < 2:
         return None
-    figure, (axis,) = _new(1, 5.5, 3.4)
+    figure, (axis,) = new_figure(1, 5.5, 3.4)
     looks = (("#0b6e99", "o"), ("#c8553d", "s"), ("#333333", "^"))
     for (name, values), (colour, marker), at in zip(lines.items(), looks, (cut, k, k), strict=True):
         axis.plot(shares, values, color=colour, marker=marker, label=f"R@{at} {name}")
     axis.set(xlabel="share of hard negatives", ylabel="recall", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
-    _plain(axis)
+    plain(axis)
     return figure
 
 
 def _over_alpha(found: Found) -> Figure | None:
     k, drawn = str(found.ks[-1]), 0
-    figure, (left, right) = _new(2, 10, 3.8)
+    figure, (left, right) = new_figure(2, 10, 3.8)
     for channel, source, name, colour, marker in SERIES:
         runs = found.of(channel)
         points = [
@@ -115,7 +115,7 @@ def _over_alpha(found: Found) -> Figure | None:
     left.set(xlabel="alpha", ylabel=f"R@{k}")
     right.set(xlabel=f"clusters among {k} items", ylabel=f"R@{k}")
     left.legend(frameon=False, fontsize=8)
-    _plain(left, right)
+    plain(left, right)
     return figure
 
 
@@ -124,18 +124,3 @@ PARTS = ("test", "clusters_shown")
 
 def _said(alpha: str) -> str:
     return "likeliest" if float(alpha) >= 1e6 else alpha
-
-
-def _new(columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    # The canvas is made by hand: pyplot would keep every figure, and would look for a screen.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
-
-
-def _plain(*axes: Any) -> None:
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)

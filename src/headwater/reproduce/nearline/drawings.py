@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headwater.experiment.canvas import new_figure, plain
 from headwater.reproduce.nearline.found import Estimate, Found
 from headwater.reproduce.nearline.plan import BASE, EVERYTHING, SEARCH
 from headwater.reproduce.nearline.published import TABLE_1, TABLE_4
@@ -13,7 +14,6 @@ from headwater.reproduce.nearline.tables import NAMES, policy_arm, values_of
 from headwater.simulation.measures import ALL
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 OURS, THEIRS = "#0b6e99", "#c8553d"
@@ -50,7 +50,7 @@ def _channels(found: Found) -> Figure | None:
     arm = found.arm(EVERYTHING)
     if arm is None:
         return None
-    figure, (left, right) = _new(2, 10, 3.6)
+    figure, (left, right) = new_figure(2, 10, 3.6)
     names = [name for name in TABLE_1 if name in arm.channels]
     places = list(range(len(names)))[::-1]
     for place, name in zip(places, names, strict=True):
@@ -69,7 +69,7 @@ def _channels(found: Found) -> Figure | None:
         left.barh([0], [0], color=colour, label=label)
     left.legend(frameon=False, fontsize=8)
     for axis in (left, right):
-        _plain(axis)
+        plain(axis)
     return figure
 
 
@@ -77,7 +77,7 @@ def _curves(found: Found) -> Figure | None:
     base = found.arm(BASE)
     if base is None:
         return None
-    figure, axes = _new(2, 10, 3.4)
+    figure, axes = new_figure(2, 10, 3.4)
     drawn = 0
     for axis, name in zip(axes, ("alpha", "beta"), strict=True):
         points: list[tuple[int, Estimate, Estimate]] = []
@@ -108,7 +108,7 @@ def _curves(found: Found) -> Figure | None:
         axis.set(xscale="log", xlabel=name)
         axis.axhline(0, color="#5b6676", lw=0.8)
         axis.legend(frameon=False, fontsize=8)
-        _plain(axis)
+        plain(axis)
     return figure if drawn > 1 else None
 
 
@@ -116,17 +116,3 @@ def _errors(estimates: Sequence[Estimate]) -> list[list[float]]:
     """How far the intervals reach below and above, in percent."""
     below = [100 * (one.value - one.low) for one in estimates]
     return [below, [100 * (one.high - one.value) for one in estimates]]
-
-
-def _new(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    # The canvas is made by hand: pyplot would keep every figure, and would look for a screen.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, n, squeeze=False)[0])
-
-
-def _plain(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)

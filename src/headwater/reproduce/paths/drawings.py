@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headwater.experiment.canvas import new_figure, plain
 from headwater.reproduce.paths.found import Found
 from headwater.reproduce.paths.measure import LENGTH_CUTOFFS, LENGTHS
 from headwater.reproduce.paths.plan import OURS
@@ -44,16 +45,6 @@ def draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
     return made
 
 
-def _new(columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    # The canvas is made by hand: pyplot would keep every figure, and would look for a screen.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
-
-
 def _lengths() -> list[str]:
     return ["all" if length is None else str(length) for length in LENGTHS]
 
@@ -62,7 +53,7 @@ def _by_length(found: Found) -> Figure | None:
     if found.mean_by_length(OURS, None) is None:
         return None
     has_baseline = all(found.mean_by_length("bst", length) for length in LENGTHS)
-    figure, axes = _new(2 if has_baseline else 1, 9 if has_baseline else 4.5, 3.4)
+    figure, axes = new_figure(2 if has_baseline else 1, 9 if has_baseline else 4.5, 3.4)
     left = axes[0]
     for channel, colour in COLOURS.items():
         if found.of(channel):
@@ -77,14 +68,14 @@ def _by_length(found: Found) -> Figure | None:
         axes[1].bar(_lengths(), gains, color=COLOURS[OURS], width=0.6)
         axes[1].axhline(0, color="#333333", linewidth=0.8)
         axes[1].set(xlabel="latest events known", ylabel="gain over BST, %")
-    _plain(*axes)
+    plain(*axes)
     return figure
 
 
 def _diversity(found: Found) -> Figure | None:
     if found.mean_by_length(OURS, None) is None:
         return None
-    figure, axes = _new(len(LENGTH_CUTOFFS), 10, 3.2)
+    figure, axes = new_figure(len(LENGTH_CUTOFFS), 10, 3.2)
     for axis, k in zip(axes, LENGTH_CUTOFFS, strict=True):
         for channel, colour in COLOURS.items():
             if found.of(channel):
@@ -92,7 +83,7 @@ def _diversity(found: Found) -> Figure | None:
         axis.set(title=f"first {k}", xlabel="latest events known")
     axes[0].set_ylabel("category coverage")
     axes[0].legend(frameon=False)
-    _plain(*axes)
+    plain(*axes)
     return figure
 
 
@@ -108,7 +99,7 @@ def _similarities(found: Found) -> Figure | None:
         return None
     names, mean = view["categories"], np.array(view["mean"])
     side = 1.8 + 0.36 * len(names)
-    figure, (axis,) = _new(1, side + 0.9, side)
+    figure, (axis,) = new_figure(1, side + 0.9, side)
     image = axis.imshow(mean, cmap="viridis")
     _name(axis, names)
     axis.set(xlabel="category of the target", ylabel="category of the trigger")
@@ -120,7 +111,7 @@ def _triggers(found: Found) -> Figure | None:
     view = found.view(OURS, "trigger_weights")
     if view is None:
         return None
-    figure, (axis,) = _new(1, 4.2, 1.7)
+    figure, (axis,) = new_figure(1, 4.2, 1.7)
     values = np.array([[view["positive"], view["negative"]]])
     axis.imshow(values, cmap="viridis", aspect="auto")
     for at, value in enumerate(values[0]):
@@ -139,19 +130,14 @@ def _genders(found: Found) -> Figure | None:
     order = np.argsort(view["difference"])
     names = [view["categories"][at] for at in order]
     difference = np.array(view["difference"])[order]
-    figure, (axis,) = _new(1, 6, 1 + 0.26 * len(names))
+    figure, (axis,) = new_figure(1, 6, 1 + 0.26 * len(names))
     axis.barh(names, difference, color=[COLOURS["bst"] if value < 0 else COLOURS[OURS] for value in difference])
     axis.axvline(0, color="#333333", linewidth=0.8)
     axis.set_xlabel(f"mean weight of {view['more']} minus that of {view['less']}")
-    _plain(axis)
+    plain(axis)
     return figure
 
 
 def _name(axis: Axes, names: list[str]) -> None:
     axis.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(names)), names)
-
-
-def _plain(*axes: Any) -> None:
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
