@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,12 +28,19 @@ class SplitRecipe(Settings):
     """Share of interactions in the validation window (global-time only)."""
     test: float = Field(default=0.1, gt=0, lt=1)
     """Share of interactions in the test window (global-time only)."""
+    requests: int | None = Field(default=None, ge=1)
+    """Requests that are validated and tested at most, drawn by a fixed seed; all where it is left out."""
 
     def split(self, dataset: Dataset) -> Split:
         """Cut `dataset` as this says."""
         if self.kind == "leave-one-out":
-            return leave_one_out(dataset)
-        return global_time(dataset, validation=self.validation, test=self.test)
+            split = leave_one_out(dataset)
+        else:
+            split = global_time(dataset, validation=self.validation, test=self.test)
+        if self.requests is None:
+            return split
+        asked = {part: getattr(split, part).sampled(self.requests) for part in ("validation", "test")}
+        return dataclasses.replace(split, **asked)
 
 
 class MergeRecipe(Settings):

@@ -29,6 +29,16 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.queries)
 
+    def sampled(self, n: int, *, seed: int = 0) -> HeldOut:
+        """At most n of the requests, in their order, drawn alike for parts that ask as many."""
+        if n >= len(self):
+            return self
+        rows = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        sizes = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        at = np.repeat(self.offsets[rows] - offsets[:-1], sizes) + np.arange(int(offsets[-1]))
+        return HeldOut(self.queries.take(rows), offsets, self.targets[at])
+
 
 @dataclass(frozen=True, slots=True)
 class Split:

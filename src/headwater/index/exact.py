@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -74,9 +75,13 @@ def exact_search(
                 scores = scores.masked_fill(~has_vector[start:stop, :, None], -torch.inf)
             scores = scores.amax(1)
         parts.append(best_of(scores, k, allowed=allowed, start=start))
-    if not parts:
-        return Found(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-    return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))  # type: ignore[arg-type]
+    return joined(parts)
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """What was found for one block of rows after the other."""
+    none = Found(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    return Found(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))  # type: ignore[arg-type]
 
 
 def best_of(scores: Tensor, k: int, *, allowed: Allowed | None = None, start: int = 0) -> Found:

@@ -24,7 +24,7 @@ from headwater.retrieval.base import Candidates, Channel, Mask
 from headwater.retrieval.divide.channel import Divide
 from headwater.retrieval.divide.clusters import ClusterConfig, Clusters, clusters_of, load_clusters
 from headwater.retrieval.divide.intent import Intent, intent_quality
-from headwater.retrieval.divide.lists import by_quota
+from headwater.retrieval.divide.lists import asked_by_quota, gather, shared_out
 from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.merged import LogChances, QuotaMerged, chances_of_scores
 from headwater.retrieval.divide.mixed import SASRecPlus
@@ -134,8 +134,8 @@ def _by_cluster(
     return {
         "merges": merges,
         "calibration": calibration,
-        "within": _among(channel, split.test, lambda truth: clusters.labels == clusters.labels[truth], within),
-        "outside": _among(channel, split.test, lambda truth: clusters.labels != clusters.labels[truth], ks),
+        "within": _among(channel, split.test, clusters, within, is_within=True),
+        "outside": _among(channel, split.test, clusters, ks, is_within=False),
         "intent": {
             source: asdict(intent_quality(log_chances(split.test.queries), split.test, clusters))
             for source, log_chances in sources.items()
@@ -163,26 +163,21 @@ def _beginnings(channel: Channel, name: str, ks: Sequence[int]) -> Callable[[Que
 def _by_quotas(
     merged: Divide | QuotaMerged, sources: dict[str, LogChances], alphas: Sequence[float], ks: Sequence[int]
 ) -> Callable[[Queries], Lists]:
-    """Answers by every quota; each history is encoded for each cluster once."""
+    """Answers by every quota; each history is encoded for each cluster, and each cluster searched for it, once."""
     clusters = merged.clusters
 
     @torch.inference_mode()
     def answer(queries: Queries) -> Lists:
-        n = len(queries)
-        every = np.arange(n * len(clusters))
-        states = merged.states_of(queries)(every // len(clusters), every % len(clusters))
-
-        def states_of(rows: NDArray[np.int64], tasks: NDArray[np.int64]) -> torch.Tensor:
-            return states[torch.from_numpy(rows * len(clusters) + tasks).to(states.device)]
-
-        masks, found = ClusterMasks.of(Mask.seen(queries), clusters, n), {}
+        masks = ClusterMasks.of(Mask.seen(queries), clusters, len(queries))
+        deepest = np.minimum(masks.rooms(), max(ks))
+        everything = gather(deepest, clusters, merged.states_of(queries), merged.indexes.searching(masks))
+        found = {}
         for source, log_chances in sources.items():
             chances = log_chances(queries)
             for alpha in alphas:
                 for k in ks:
-                    found[f"{source}, alpha {alpha:g}", k] = by_quota(
-                        merged.name, chances, masks, merged.indexes, states_of, k=k, alpha=alpha
-                    )[0]
+                    asked = asked_by_quota(chances, masks, k, alpha)
+                    found[f"{source}, alpha {alpha:g}", k] = shared_out(merged.name, everything, chances, asked, alpha)
         return found
 
     return answer
@@ -230,21 +225,23 @@ def _share_found(rows: NDArray[np.int32], items: NDArray[np.int32], held_out: He
 
 
 def _among(
-    channel: Channel, held_out: HeldOut, rivals_of: Callable[[int], NDArray[np.bool_]], ks: Sequence[int]
+    channel: Channel, held_out: HeldOut, clusters: Clusters, ks: Sequence[int], *, is_within: bool
 ) -> dict[str, float]:
-    """Recall@k where each truth is ranked among those items alone that it has for rivals, and are not seen."""
+    """Recall@k where each truth is ranked among the items of its own cluster, or among itself and all others', of what
+    is not seen."""
     ranks = np.full(len(held_out), np.iinfo(np.int32).max)
     truths = held_out.targets[held_out.offsets[:-1]]
     for start, batch in held_out.queries.batches(BATCH):
         mine = truths[start : start + len(batch)]
         listed = []
         for row, truth in enumerate(mine.tolist()):
-            is_rival = rivals_of(truth).copy()
-            is_rival[batch.items[batch.offsets[row] : batch.offsets[row + 1]]] = False
-            is_rival[truth] = True
-            listed.append(np.flatnonzero(is_rival).astype(np.int32))
+            seen = np.setdiff1d(batch.items[batch.offsets[row] : batch.offsets[row + 1]], [truth])
+            members = clusters.members(int(clusters.labels[truth]))
+            listed.append(
+                np.setdiff1d(members, seen) if is_within else np.union1d(np.setdiff1d(members, [truth]), seen)
+            )
         offsets = np.concatenate([[0], np.cumsum([len(items) for items in listed])]).astype(np.int64)
-        allowed = Mask(offsets, np.concatenate(listed), is_allowlist=True)
+        allowed = Mask(offsets, np.concatenate(listed).astype(np.int32), is_allowlist=is_within)
         found = channel.retrieve(batch, max(ks), allowed=allowed)
         is_truth = found.items == mine[found.rows]
         ranks[start + found.rows[is_truth]] = found.ranks()[is_truth]

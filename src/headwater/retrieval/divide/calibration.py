@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.index.exact import Found, best_of, listed_pairs
+from headwater.index.exact import Found, best_of, joined, listed_pairs
 from headwater.retrieval.divide.lists import StatesOf
 
 if TYPE_CHECKING:
@@ -97,20 +97,48 @@ def fit_calibration(
     return Calibration(EXPONENTS[int(np.argmax(of_intent))], EXPONENTS[int(np.argmax(of_items))])
 
 
-def likeliest(states: Tensor, vectors: Tensor, k: int, allowed: Mask, left_out: Mask | None) -> Found:
-    """The k best of a cluster with log p(item | cluster, user) for scores: what may be returned is no part of it.
+def likeliest(
+    log_chances: NDArray[np.float64],
+    clusters: Clusters,
+    states_of: StatesOf,
+    vectors_of: Callable[[int], Tensor],
+    k: int,
+    allowed: Mask | None,
+    left_out: ClusterMasks | None,
+    exponent: float = 1.0,
+) -> Found:
+    """The k best of all clusters by log p(cluster | user) + log p(item | cluster, user): one row of scores a request.
 
-    What `left_out` lists has no chance, as in training.
+    Parameters
+    ----------
+    log_chances, states_of, vectors_of, left_out
+        As for `fit_calibration`. What `left_out` lists has no part in a cluster's sum, as in training.
+    allowed : Mask, optional
+        What may be returned; it changes no chance.
+    exponent : float
+        Of p(item | cluster, user).
     """
-    size = max(1, LOGITS_AT_ONCE // max(len(vectors), 1))
-    parts = []
-    for start in range(0, len(states), size):
-        scores = (states[start : start + size] @ vectors.T).float()
-        total = _without(scores, left_out, start).logsumexp(1, keepdim=True)
-        # Who has chosen all of a cluster has no sum: nothing of it is likely, and a seen item may still be asked.
-        total = torch.where(total.isfinite(), total, scores.logsumexp(1, keepdim=True))
-        parts.append(best_of(scores - total, k, allowed=allowed, start=start))
-    return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    order = torch.from_numpy(clusters.starts[clusters.labels] + clusters.places)
+    size = max(1, LOGITS_AT_ONCE // max(len(order), 1))
+    every, parts = np.arange(len(clusters)), []
+    for start in range(0, len(log_chances), size):
+        chances = log_chances[start : start + size]
+        rows = start + np.flatnonzero(np.isfinite(chances).any(1))
+        states = states_of(np.tile(rows, len(every)), np.repeat(every, len(rows))).unflatten(0, (len(every), len(rows)))
+        scores = states.new_full((len(chances), len(order)), -torch.inf, dtype=torch.float32)
+        at = torch.from_numpy(rows - start).to(scores.device)
+        prior = torch.from_numpy(log_chances[rows].astype(np.float32)).to(scores.device)
+        of_clusters = []
+        for cluster in every.tolist():
+            hidden = None if left_out is None else left_out.within(cluster, rows)
+            of_cluster = (exponent * states[cluster] @ vectors_of(cluster).T).float()
+            total = _without(of_cluster, hidden, 0).logsumexp(1, keepdim=True)
+            # Who has chosen all of a cluster has no sum: nothing of it is likely, and a seen item may still be asked.
+            total = torch.where(total.isfinite(), total, of_cluster.logsumexp(1, keepdim=True))
+            of_clusters.append(of_cluster - total + prior[:, cluster, None])
+        scores[at] = torch.cat(of_clusters, 1)[:, order.to(scores.device)]
+        parts.append(best_of(scores, k, allowed=allowed, start=start))
+    return joined(parts)
 
 
 def _without(scores: Tensor, left_out: Mask | None, start: int) -> Tensor:

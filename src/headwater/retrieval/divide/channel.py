@@ -30,7 +30,7 @@ from headwater.retrieval.divide.calibration import Calibration, fit_calibration,
 from headwater.retrieval.divide.clusters import Clusters, clusters_of, clusters_of_values, neighbour_means
 from headwater.retrieval.divide.config import DivideConfig
 from headwater.retrieval.divide.intent import Intent, IntentNetwork, JointIntentNetwork
-from headwater.retrieval.divide.lists import ClusterIndexes, Passes, StatesOf, by_quota, gather, places_in_rows
+from headwater.retrieval.divide.lists import ClusterIndexes, Passes, StatesOf, by_quota
 from headwater.retrieval.divide.masks import ClusterMasks
 from headwater.retrieval.divide.network import DivideNetwork
 from headwater.retrieval.divide.objective import WithinObjective
@@ -260,23 +260,17 @@ class Divide:
         log_chances = self.calibration.of_intent(log_chances)
         asked = np.minimum(masks.rooms(), k) * np.isfinite(log_chances)
         self.passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
-        left_out = self._left_out(queries)
-        joint = gather(
-            asked,
+        found = likeliest(
+            log_chances,
             clusters,
             states_of,
-            lambda cluster, states, wanted, rows: likeliest(
-                states * self.calibration.items,
-                indexes.vectors(cluster),
-                wanted,
-                masks.within(cluster, rows),
-                None if left_out is None else left_out.within(cluster, rows),
-            ),
+            indexes.vectors,
+            k,
+            allowed,
+            self._left_out(queries),
+            self.calibration.items,
         )
-        scores = joint.scores + log_chances[joint.rows, joint.clusters]
-        order = np.lexsort((joint.items, -scores, joint.rows))
-        order = order[places_in_rows(joint.rows[order]) < k]
-        return Candidates.single(self.name, len(queries), joint.rows[order], joint.items[order], scores[order])
+        return Candidates.single(self.name, len(queries), found.rows, found.items, found.scores)
 
     @torch.inference_mode()
     def calibrated_on(self, held_out: HeldOut) -> Divide:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 StatesOf = Callable[["NDArray[np.int64]", "NDArray[np.int64]"], Tensor]
 """(m, d) states of query rows, each for a cluster: what the rows' vectors are compared with there."""
 
+Search = Callable[[int, Tensor, int, "NDArray[np.int64]"], Found]
+"""Finds the k best places of one cluster, for the states of some rows: cluster, states, k, rows."""
+
 
 class Passes(NamedTuple):
     """What a batch of requests was answered with.
@@ -66,44 +69,51 @@ class ClusterIndexes:
             self._made[cluster] = VectorIndex(self.vectors(cluster), method=self._method)
         return self._made[cluster].search(states, k, allowed=masks.within(cluster, rows))
 
+    def searching(self, masks: ClusterMasks) -> Search:
+        """`search` with those masks, as `gather` wants it."""
+        return lambda cluster, states, k, rows: self.search(cluster, states, k, masks, rows)
+
     def _codes(self, cluster: int) -> Tensor:
         return torch.from_numpy(self._clusters.members(cluster)).to(self._vectors.device)
 
 
 class Gathered(NamedTuple):
-    """Items of several clusters: query rows, clusters, item codes and scores, each (m,)."""
+    """Items of several clusters, best first, by cluster and then by query row.
 
-    rows: NDArray[np.int64]
-    clusters: NDArray[np.int64]
+    Attributes
+    ----------
+    rows, items : (m,) int32
+    counts : (K, n) int64
+        How many are of each cluster and row.
+    """
+
+    rows: NDArray[np.int32]
     items: NDArray[np.int32]
-    scores: NDArray[np.float64]
+    counts: NDArray[np.int64]
 
 
 def gather(
     asked: NDArray[np.int64],
     clusters: Clusters,
     states_of: StatesOf,
-    search: Callable[[int, Tensor, int, NDArray[np.int64]], Found],
+    search: Search,
 ) -> Gathered:
-    """As many items of each cluster as are asked (n, K), or as are found; every state is encoded in one go.
-
-    `search(cluster, states, k, rows)` finds the k best places of one cluster.
-    """
+    """As many items of each cluster as are asked (n, K), or as are found; every state is encoded in one go."""
     tasks, rows = np.nonzero(asked.T)
     states = states_of(rows, tasks)
-    parts = []
+    none = np.zeros(0, np.int32)
+    parts, counts = [(none, none)], np.zeros(asked.T.shape, np.int64)
     for cluster in np.unique(tasks).tolist():
         start, stop = np.searchsorted(tasks, [cluster, cluster + 1]).tolist()
         mine = rows[start:stop]
         wanted = asked[mine, cluster]
         found = search(cluster, states[start:stop], int(wanted.max()), mine)
         kept = places_in_rows(found.rows) < wanted[found.rows]
-        codes = clusters.members(cluster)[found.items[kept]].astype(np.int32)
         at = found.rows[kept]
-        parts.append(Gathered(mine[at], np.full(len(at), cluster), codes, found.scores[kept].astype(np.float64)))
-    none = np.zeros(0, np.int64)
-    empty = Gathered(none, none, none.astype(np.int32), none.astype(np.float64))
-    return Gathered(*(np.concatenate(c) for c in zip(empty, *parts, strict=True)))
+        counts[cluster, mine] = np.bincount(at, minlength=len(mine))
+        parts.append((mine[at].astype(np.int32), clusters.members(cluster)[found.items[kept]].astype(np.int32)))
+    of_rows, of_items = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Gathered(of_rows, of_items, counts)
 
 
 def by_quota(
@@ -118,31 +128,55 @@ def by_quota(
 ) -> tuple[Candidates, Passes]:
     """Exactly k items of each query, or all that it has room for: of each cluster its quota (see `quotas`).
 
+    Parameters
+    ----------
+    log_chances : (n, K)
+        -inf in the row of a query that has no answer.
+
+    Returns
+    -------
+    Candidates
+        See `shared_out`.
+    Passes
+    """
+    asked = asked_by_quota(log_chances, masks, k, alpha)
+    found = gather(asked, masks.clusters, states_of, indexes.searching(masks))
+    return shared_out(name, found, log_chances, asked, alpha), Passes(
+        np.exp(log_chances), asked, int((asked > 0).sum())
+    )
+
+
+def asked_by_quota(log_chances: NDArray[np.float64], masks: ClusterMasks, k: int, alpha: float) -> NDArray[np.int64]:
+    """(n, K) the quota of each cluster; none where a query has no answer."""
+    asked = np.zeros(log_chances.shape, np.int64)
+    is_known = np.isfinite(log_chances).any(1)
+    asked[is_known] = quotas(np.exp(log_chances[is_known]), masks.rooms()[is_known], k, alpha)
+    return asked
+
+
+def shared_out(
+    name: str, found: Gathered, log_chances: NDArray[np.float64], asked: NDArray[np.int64], alpha: float
+) -> Candidates:
+    """The first items of each cluster, as many as are asked of it, as one list.
+
     A cluster's item at place p (from 0) stands in the list by p_k^α / (p + 1/2), so that every beginning of the list is
     shared out in about the same proportions. Scores say the place in the list, from 1 downwards.
 
     Parameters
     ----------
-    log_chances : (n, K)
-        -inf in the row of a query that has no answer.
+    found : Gathered
+        What was found of the clusters, at least as much as is asked, or all there is.
     """
-    asked = np.zeros(log_chances.shape, np.int64)
-    is_known = np.isfinite(log_chances).any(1)
-    chances = np.exp(log_chances)
-    asked[is_known] = quotas(chances[is_known], masks.rooms()[is_known], k, alpha)
-    found = gather(
-        asked,
-        masks.clusters,
-        states_of,
-        lambda cluster, states, wanted, rows: indexes.search(cluster, states, wanted, masks, rows),
-    )
-    place = places_in_rows(found.clusters * len(log_chances) + found.rows)
-    weights = alpha * log_chances[found.rows, found.clusters] - np.log(place + 0.5)
-    order = np.lexsort((found.items, -weights, found.rows))
-    rows = found.rows[order]
-    scores = 1 / (1.0 + places_in_rows(rows))
-    candidates = Candidates.single(name, len(log_chances), rows, found.items[order], scores)
-    return candidates, Passes(chances, asked, int((asked > 0).sum()))
+    given = np.minimum(asked.T, found.counts)
+    firsts = (np.cumsum(found.counts) - found.counts.ravel()).reshape(given.shape)
+    begins = (np.cumsum(given) - given.ravel()).reshape(given.shape)
+    place = np.arange(given.sum()) - np.repeat(begins, given.ravel())
+    at = np.repeat(firsts, given.ravel()) + place
+    rows, items = found.rows[at], found.items[at]
+    weights = np.repeat(alpha * log_chances.T, given.ravel()) - np.log(place + 0.5)
+    order = np.lexsort((items, -weights, rows))
+    rows = rows[order]
+    return Candidates.single(name, len(log_chances), rows, items[order], 1 / (1.0 + places_in_rows(rows)))
 
 
 def places_in_rows(rows: NDArray[np.integer]) -> NDArray[np.int64]:
