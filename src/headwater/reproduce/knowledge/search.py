@@ -59,6 +59,7 @@ def run(
     *,
     home: Path,
     packed: Path | None = None,
+    some: slice = slice(None),
     told: Callable[[dict[str, Any]], None] = lambda _: None,
     say: Say = lambda _: None,
 ) -> list[dict[str, Any]]:
@@ -70,13 +71,15 @@ def run(
         As `load_knowledge_search` gives them.
     results : Path
         JSON Lines, appended to as trials end. Several processes may run different searches into one file.
+    some : slice
+        Which trials of each search, in the order that they are drawn in: machines may share a search.
     told : callable
         Given each new line.
     """
     memory: dict[str, Any] = {}
     lines = []
     for search, recipes in searches:
-        for settings, recipe in zip(drawn(search), recipes, strict=True):
+        for settings, recipe in list(zip(drawn(search), recipes, strict=True))[some]:
             key = _key(search.kind, recipe)
             line = next((line for line in finished(results) if line["key"] == key), None)
             if line is None:
