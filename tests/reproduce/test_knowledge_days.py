@@ -14,14 +14,19 @@ from headwater.data.impressions import Impressions
 from headwater.data.packed import pack_impressions
 from headwater.errors import ConfigError, DatasetUnavailable
 from headwater.knowledge.config import ExtractionConfig
+from headwater.knowledge.extract import Extraction
+from headwater.metrics import measure_prediction
 from headwater.nn.settings import TrainingConfig
-from headwater.ranking.din import DINConfig
+from headwater.ranking.din import DIN, DINConfig
 from headwater.reproduce.jobs import Documents, run_jobs
 from headwater.reproduce.knowledge.config import KnowledgeRecipe, LogDays
 from headwater.reproduce.knowledge.days import DayCut
 from headwater.reproduce.knowledge.found import read_found
 from headwater.reproduce.knowledge.measure import measure
+from headwater.reproduce.knowledge.methods import ReadsAll
 from headwater.reproduce.knowledge.plan import KnowledgeJob
+from headwater.reproduce.knowledge.search import KnowledgeSearch
+from headwater.reproduce.knowledge.search import run as try_all
 from headwater.reproduce.knowledge.tables import sheets
 
 TRAINING = TrainingConfig(epochs=1, batch_size=500, second_moment=0.999, device="cpu", threads=1)
@@ -142,3 +147,43 @@ def test_jobs_run_from_a_packed_log_and_tables_have_all_its_tasks(
 def test_a_log_that_was_not_imported_says_how_to(tmp_path: Path, recipe: KnowledgeRecipe) -> None:
     with pytest.raises(DatasetUnavailable, match="headwater data import-impressions FILE --name shop"):
         KnowledgeJob("shop", recipe, "base", 0).load(tmp_path, None)
+
+
+def test_models_of_a_sub_domain_may_read_its_clicks_alone(log: Impressions, recipe: KnowledgeRecipe) -> None:
+    cut = DayCut.of_log(log, recipe.model_copy(update={"history": "own"}))
+    ads = cut.part(2, domain="ad")
+    assert cut.part(0).history_items is log.history_items, "what learns from the super-domain reads all"
+    assert cut.read_by_all(ads).history_items is log.history_items
+    start, stop = ads.history_slices()
+    row = int(np.argmax(stop - start))
+    is_mine = (log.user_codes == ads.user_codes[row]) & (log.times < ads.times[row])
+    is_mine &= (log.sub_domains == DOMAINS.index("ad")) & (log.labels["click"] == 1)
+    assert is_mine.sum() > 5
+    assert ads.history_items[start[row] : stop[row]].tolist() == log.item_codes[is_mine].tolist()
+    assert cut.rule.endswith("its clicks alone")
+
+
+def test_knowledge_is_of_all_clicks_whatever_the_plugged_model_reads(log: Impressions, recipe: KnowledgeRecipe) -> None:
+    cut = DayCut.of_log(log, recipe.model_copy(update={"history": "own"}))
+    extraction = Extraction(recipe.extraction).fit(cut.part(0))
+    ads = cut.part(2, domain="ad")
+    known = ReadsAll(extraction, cut).knowledge(ads)
+    every = DayCut.of_log(log, recipe).part(2, domain="ad")
+    assert known.tobytes() == extraction.knowledge(every).tobytes()
+    assert known.tobytes() != extraction.knowledge(ads).tobytes()
+
+
+def test_the_last_day_that_trains_judges_a_search(tmp_path: Path, log: Impressions, recipe: KnowledgeRecipe) -> None:
+    pack_impressions(log, tmp_path / "shop.npz")
+    search = KnowledgeSearch(kind="base", trials=1, recipe=tmp_path / "unread.toml")
+    (line,) = try_all([(search, [recipe])], tmp_path / "trials.jsonl", home=tmp_path, packed=tmp_path)
+    days = LogDays(pretrain=2, train=1, test=1)
+    cut = DayCut.of_log(log, recipe.model_copy(update={"days": days}))
+    assert cut.part(2).days.tolist() == [3] * len(cut.part(2)), "and day 4, which tests, is not there"
+    model = DIN(recipe.base).fit(cut.part(1, domain="ad"))
+    judged = cut.part(2, domain="ad")
+    expected = measure_prediction(judged.user_codes, judged.labels["click"], model.predict(judged)["click"])
+    assert line["validation"]["domains"]["ad"]["gauc"] == pytest.approx(expected.gauc)
+    one = recipe.model_copy(update={"days": days})
+    (failed,) = try_all([(search, [one])], tmp_path / "trials.jsonl", home=tmp_path, packed=tmp_path)
+    assert "days.train must be 2 or more" in failed["failed"]

@@ -248,6 +248,10 @@ def test_a_search_judges_a_method_by_validation_and_goes_on_where_it_was(
     assert lines[0]["validation"] != lines[1]["validation"]
     again = try_all([search], results, home=tmp_path, packed=tmp_path / "rated.npz", told=told.append)
     assert (again, len(told)) == (lines, 2)
+    second = slice(1, None)
+    (alone,) = try_all([search], tmp_path / "second.jsonl", home=tmp_path, packed=tmp_path / "rated.npz", some=second)
+    assert alone["settings"] == lines[1]["settings"], "a machine may run a part of the trials"
+    assert alone["validation"] == lines[1]["validation"]
     (tmp_path / "faulty.toml").write_text(text.replace('"base"', '"bsae"'), encoding="utf-8")
     with pytest.raises(ConfigError, match="did you mean 'base'"):
         load_knowledge_search(tmp_path / "faulty.toml")

@@ -260,10 +260,13 @@ def search_knowledge(
     results: Annotated[Path, typer.Option(help="JSON Lines; trials in it are not run again.")],
     home: HomeOption = DEFAULT_HOME,
     packed: PackedOption = None,
+    first: Annotated[int, typer.Option(min=0, help="Leave out so many trials of each search.")] = 0,
+    count: Annotated[int | None, typer.Option(min=1, help="Run so many trials of each search.")] = None,
 ) -> None:
     """Choose the settings of KEEP's methods on each user's 75 to 80%, one trial after another.
 
-    Example: headwater reproduce search-knowledge recipes/search/knowledge/*.toml --results trials.jsonl
+    Examples: headwater reproduce search-knowledge recipes/search/knowledge/*.toml --results trials.jsonl;
+    headwater reproduce search-knowledge recipes/search/knowledge/ml-1m-keep.toml --results t.jsonl --first 4 --count 4
     """
     from headwater.reproduce.knowledge.search import load_knowledge_search, run
     from headwater.show import print_trial, print_trials, telling
@@ -276,6 +279,7 @@ def search_knowledge(
             results,
             home=home,
             packed=packed,
+            some=slice(first, None if count is None else first + count),
             told=lambda line: print_trial(console, line),
             say=telling(console, status),
         )

@@ -17,9 +17,9 @@ import numpy as np
 from headwater.data.folder import sync_tree
 from headwater.errors import ArtefactError, ConfigError, StoreError, StoreFull, VersionGone, VersionKept
 from headwater.knowledge.built import ARRAYS, DOCUMENT, Built, read_built
-from headwater.knowledge.client import Answer, Held
+from headwater.knowledge.client import Answer, Held, Stored
 from headwater.knowledge.forgetting import Forgotten, about_without, check_without, write_without
-from headwater.knowledge.records import HALVES, STORED_AS_RECORDS, assemble, joined, key_words, records_of
+from headwater.knowledge.records import STORED_AS_RECORDS, gather, joined, key_words, records_of
 from headwater.knowledge.shelves import LmdbShelf, RedisShelf, Shelf
 from headwater.knowledge.versions import STATE, Versions, locked, read_versions, write_versions
 
@@ -145,7 +145,7 @@ class Center:
         rows = np.unique(np.linspace(0, max(len(source.user_keys) - 1, 0), USERS_CHECKED).astype(np.int64))
         rows = rows[: len(source.user_keys)]
         nothing = np.full(len(rows), -1)
-        answer = self._answer(number, opened, np.asarray(source.user_keys[rows]), nothing, nothing)
+        answer = self._answer(number, opened, np.asarray(source.user_keys[rows]), nothing, nothing).widened()
         width = source.users.shape[1]
         if not np.array_equal(answer.values[:, :width], source.users[rows].astype(np.float32)):
             raise ArtefactError(f"{folder}: users are not what was built; publish again")
@@ -296,6 +296,17 @@ class Center:
         TornValue, StoreAway, StoreError
             What is stored cannot be read.
         """
+        return self.stored(users, items, categories, version=version).widened()
+
+    def stored(
+        self,
+        users: NDArray[np.int64],
+        items: NDArray[np.int64],
+        categories: NDArray[np.int64] | None = None,
+        *,
+        version: int | None = None,
+    ) -> Stored:
+        """What `get` widens, for whoever sends it on; raises as `get` does."""
         if not len(users) == len(items) == len(users if categories is None else categories):
             raise ConfigError(
                 f"{len(users)} users, {len(items)} items and {len(items if categories is None else categories)} "
@@ -349,19 +360,20 @@ class Center:
         users: NDArray[np.int64],
         item_rows: NDArray[np.int64],
         categories: NDArray[np.int64],
-    ) -> Answer:
+    ) -> Stored:
         distinct, place = np.unique(users, return_inverse=True)
         found = self._shelf.get_many(number, opened.folder, key_words(distinct))
         is_known = np.fromiter((record is not None for record in found), bool, len(found))
         words, starts = joined(distinct[is_known], [record for record in found if record is not None], number)
         record_of = np.where(is_known, np.cumsum(is_known) - 1, -1)[place.reshape(-1)]
-        width = 3 * opened.vectors.shape[1] + opened.defaults[2].shape[1]
-        values, flags = np.empty((len(users), width), np.float32), np.empty(len(users), np.uint8)
-        assemble(
+        width = opened.vectors.shape[1]
+        halves = np.empty((len(users), 2 * width + opened.defaults[2].shape[1]), np.uint16)
+        flags = np.empty(len(users), np.uint8)
+        gather(
             words, starts, record_of.astype(np.int64), item_rows.astype(np.int64), categories, opened.vectors,
-            *opened.defaults, HALVES, values, flags,
+            *opened.defaults, halves, flags,
         )  # fmt: skip
-        return Answer(number, values, flags)
+        return Stored(number, width, halves, flags)
 
 
 def _name_of(root: Path) -> str:

@@ -19,6 +19,9 @@ NOBODY_KEY = -(1 << 63)
 
 ROWS_AT_ONCE = 4_096
 
+_HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+"""Every number of half precision, by its bits: numpy's own conversion takes as long or longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -36,6 +39,36 @@ class Answer:
     version: int
     values: NDArray[np.float32]
     flags: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An answer as it is stored and travels: half precision, without the product.
+
+    Attributes
+    ----------
+    version : int
+    width : int
+        Of what is known of a user, and of an item.
+    halves : (n, 2 * width + pairs) uint16
+        Bits of [K̂_u, K̂_i, K̂_uc].
+    flags : (n,) uint8
+        As of `Answer`.
+    """
+
+    version: int
+    width: int
+    halves: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+
+    def widened(self) -> Answer:
+        """[K̂_u, K̂_i, K̂_u ∘ K̂_i, K̂_uc] (eq. 6) in single precision: the same bits wherever it is done."""
+        width, halves = self.width, self.halves
+        values = np.empty((len(halves), halves.shape[1] + width), np.float32)
+        np.take(_HALVES, halves[:, : 2 * width], out=values[:, : 2 * width], mode="clip")
+        np.multiply(values[:, :width], values[:, width : 2 * width], out=values[:, 2 * width : 3 * width])
+        np.take(_HALVES, halves[:, 2 * width :], out=values[:, 3 * width :], mode="clip")
+        return Answer(self.version, values, self.flags)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,16 +22,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHECKSUM_BYTES = 8
-HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-"""Every number of half precision, by its bits."""
-
 STORED_AS_RECORDS = ("user_keys", "users", "pair_offsets", "pair_categories", "pairs")
 """Arrays of what is built that a version holds by user, and not as files."""
 
 USER_UNKNOWN, ITEM_UNKNOWN, PAIR_UNKNOWN = 1, 2, 4
 """Flags of an answer: the user, the item, or user and category together get the default."""
 
-_U2, _I8, _F4, _U1 = numba.uint16, numba.int64, numba.float32, numba.uint8
+_U2, _I8, _U1 = numba.uint16, numba.int64, numba.uint8
 
 
 def key_words(keys: NDArray[np.int64]) -> list[bytes]:
@@ -130,13 +127,11 @@ def _read(dtype, ndim=1):
 @compiled(
     numba.void(
         _read(_U2), _read(_I8), _read(_I8), _read(_I8), _read(_I8), _read(_U2, 2), _read(_U2), _read(_U2),
-        _read(_U2, 2), _read(_F4), _F4[:, ::1], _U1[::1],
+        _read(_U2, 2), _U2[:, ::1], _U1[::1],
     )
 )  # fmt: skip
-def assemble(
-    words, starts, records, items, categories, vectors, default_user, default_item, default_pairs, halves, out, flags
-):
-    """[K̂_u, K̂_i, K̂_u ∘ K̂_i, K̂_uc] of each row (eq. 6), and what of it is a default.
+def gather(words, starts, records, items, categories, vectors, default_user, default_item, default_pairs, out, flags):
+    """[K̂_u, K̂_i, K̂_uc] of each row, in half precision as they are stored, and what of it is a default.
 
     `records` is the place of the user's record in `starts`, `items` the row of the item, `categories` a code; -1 is
     unknown.
@@ -156,11 +151,6 @@ def assemble(
         else:
             item = default_item
             flag |= 2
-        for column in range(width):
-            of_user, of_item = halves[user[column]], halves[item[column]]
-            out[row, column] = of_user
-            out[row, width + column] = of_item
-            out[row, 2 * width + column] = of_user * of_item
         category = categories[row]
         found = np.int64(-1)
         for place in range(n):
@@ -172,6 +162,7 @@ def assemble(
         else:
             pair = default_pairs[category if category >= 0 else len(default_pairs) - 1]
             flag |= 4
-        for column in range(of_pairs):
-            out[row, 3 * width + column] = halves[pair[column]]
+        out[row, :width] = user
+        out[row, width : 2 * width] = item
+        out[row, 2 * width :] = pair
         flags[row] = flag

@@ -45,13 +45,13 @@ class VersionOut(msgspec.Struct, frozen=True, kw_only=True):
 @post("/v1/knowledge", status_code=200, sync_to_thread=False, media_type=BINARY)
 def ask(data: JSONBody[KnowledgeRequest], state: State) -> Response[bytes]:
     """Numbers in binary: see `headwater.knowledge.http`."""
-    answer = state.live.knowledge.get(
+    stored = state.live.knowledge.stored(
         _keys(data.users),
         _keys(data.items),
         None if data.categories is None else _keys(data.categories),
         version=data.version,
     )
-    return Response(packed(answer), media_type=BINARY)
+    return Response(packed(stored), media_type=BINARY)
 
 
 @get("/v1/knowledge", sync_to_thread=False)

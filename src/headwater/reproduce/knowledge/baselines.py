@@ -26,7 +26,7 @@ def two_domains(trial: Trial, new: Callable[[Trial], Any]) -> Predictions:
     for domain in trial.domains:
         model = new(trial)
         trial.say(f"{domain}: {model.kind}")
-        source = trial.cut.part(1)
+        source = trial.cut.read_by(domain, trial.cut.part(1))
         both = with_domains(source, trial.cut.membership[domain][source.item_codes])
         yield trial.predictions(trial.fitted(model, domain, both), domain)
 

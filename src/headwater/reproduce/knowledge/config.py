@@ -18,6 +18,8 @@ from headwater.ranking.can import CANConfig
 from headwater.ranking.din import DINConfig
 from headwater.retrieval.sequence.bert4rec import BERT4RecConfig
 
+History = Literal["all", "own"]
+
 
 class BERT4RecEncoder(BERT4RecConfig):
     """How BERT4Rec is pre-trained; its `length` is that of the base model and one more."""
@@ -122,6 +124,10 @@ class KnowledgeRecipe(Settings):
     period: int = Field(default=1, ge=1)
     """Least impressions of a day that is learned from: a shorter one is joined with the next, lest a step of a handful
     of impressions weigh as much as one of hundreds."""
+
+    history: History = "all"
+    """What the models of a sub-domain read of a user: all that happened before, or clicks of the sub-domain alone, as
+    of a subsystem that is optimised with its own feedback. What learns from the super-domain for them reads all."""
 
     base: DINConfig | CANConfig = Field(discriminator="kind")
     """The model of a sub-domain, which every method has."""

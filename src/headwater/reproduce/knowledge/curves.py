@@ -59,7 +59,8 @@ class Watch:
             cut = self._cut
             asked = cut.rows(2) & (cut.whole.user_codes % ONE_OF == 0)
             inside = cut.rows(2, domain=domain)
-            self._asked = domain, cut.whole.select(asked & inside), cut.whole.select(asked & ~inside)
+            within, out = (cut.read_by(domain, cut.whole.select(asked & rows)) for rows in (inside, ~inside))
+            self._asked = domain, within, out
         _, *places = self._asked
         found = {
             name: measure_prediction(some.user_codes, some.labels["click"], model.predict(some)["click"]).gauc

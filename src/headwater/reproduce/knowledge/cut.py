@@ -12,8 +12,9 @@ from headwater.data import Dataset
 from headwater.data.impressions import Impressions
 from headwater.data.purchased import purchased_impressions
 from headwater.data.rated import rated_impressions
+from headwater.data.schema import Behaviour
 from headwater.errors import ConfigError
-from headwater.reproduce.knowledge.config import KnowledgeRecipe
+from headwater.reproduce.knowledge.config import History, KnowledgeRecipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,9 @@ RULES = {
 }
 """How impressions are made and cut, by `KnowledgeRecipe.impressions`."""
 
+OWN = {"all": "", "own": ", of which the models of a sub-domain read its clicks alone"}
+"""What else is to be said, by `KnowledgeRecipe.history`."""
+
 
 def impressions_of(dataset: Dataset, recipe: KnowledgeRecipe) -> Impressions:
     """A data set's impressions, as the recipe says. Raises `SchemaError` where the data set has none of that kind."""
@@ -58,12 +62,15 @@ class Cut:
         The items of each sub-domain, the largest first.
     period : int
         Least impressions of a day of any part; see `KnowledgeRecipe.period`.
+    history : "all" or "own"
+        See `KnowledgeRecipe.history`.
     """
 
     whole: Impressions
     piece: NDArray[np.int64]
     membership: dict[str, NDArray[np.bool_]]
     period: int = 1
+    history: History = "all"
 
     @classmethod
     def of(cls, dataset: Dataset, recipe: KnowledgeRecipe, borders: Sequence[float] = BORDERS) -> Cut:
@@ -84,14 +91,13 @@ class Cut:
             if missing:
                 raise ConfigError(f"{dataset.name} has no {sorted(missing)[0]!r}; it has {', '.join(names)}")
             chosen = list(recipe.domains)
-        return cls(whole, piece, {name: members[name] for name in chosen}, recipe.period)
+        return cls(whole, piece, {name: members[name] for name in chosen}, recipe.period, recipe.history)
 
     @property
     def rule(self) -> str:
         """How it was cut, in words."""
-        if self.whole.sampled:
-            return RULES["purchased"].format(sampled=self.whole.sampled)
-        return RULES["rated"]
+        rule = RULES["purchased"].format(sampled=self.whole.sampled) if self.whole.sampled else RULES["rated"]
+        return rule + OWN[self.history]
 
     def rows(self, *pieces_: int, domain: str | None = None) -> NDArray[np.bool_]:
         """Marks the impressions of some parts, of one sub-domain or of all items."""
@@ -99,8 +105,32 @@ class Cut:
         return marked if domain is None else marked & self.membership[domain][self.whole.item_codes]
 
     def part(self, *pieces_: int, domain: str | None = None) -> Impressions:
-        """The impressions themselves."""
-        return self.select(self.rows(*pieces_, domain=domain))
+        """The impressions themselves; those of a sub-domain as its models read them."""
+        found = self.select(self.rows(*pieces_, domain=domain))
+        return found if domain is None else self.read_by(domain, found)
+
+    def read_by(self, domain: str, impressions: Impressions) -> Impressions:
+        """Impressions with the histories that the models of a sub-domain read."""
+        if self.history == "all":
+            return impressions
+        whole = self.whole
+        rows = np.flatnonzero(self.rows(*range(3), domain=domain) & (whole.labels["click"] == 1))
+        rows = rows[np.argsort(whole.user_codes[rows], kind="stable")]
+        counts = np.bincount(whole.user_codes[rows], minlength=len(whole.users))
+        return replace(
+            impressions,
+            history_offsets=np.append(0, np.cumsum(counts)).astype(np.int64),
+            history_items=whole.item_codes[rows],
+            history_times=whole.times[rows],
+            history_behaviours=np.full(len(rows), int(Behaviour.CLICK), np.int8),
+        )
+
+    def read_by_all(self, impressions: Impressions) -> Impressions:
+        """Impressions with the histories that the super-domain's models read."""
+        if impressions.history_items is self.whole.history_items:
+            return impressions
+        names = ("history_offsets", "history_items", "history_times", "history_behaviours")
+        return replace(impressions, **{name: getattr(self.whole, name) for name in names})
 
     def select(self, rows: NDArray[np.bool_]) -> Impressions:
         """The marked impressions, in days of at least `period`."""

@@ -10,7 +10,7 @@ import numpy as np
 from headwater.data.impressions import Impressions
 from headwater.errors import ConfigError
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
-from headwater.reproduce.knowledge.cut import Cut
+from headwater.reproduce.knowledge.cut import OWN, Cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,9 @@ class DayCut(Cut):
             raise ConfigError(f"{log.name} has no sub-domain {missing[0]!r}; it has {', '.join(members)}")
         trains = {name: int((marked & (piece == 1)).sum()) for name, marked in members.items()}
         large = sorted((name for name in members if trains[name] >= recipe.least), key=lambda name: -trains[name])
-        return cls(whole, piece, {name: members[name] for name in recipe.domains or large}, recipe.period)
+        return cls(
+            whole, piece, {name: members[name] for name in recipe.domains or large}, recipe.period, recipe.history
+        )
 
     @property
     def rule(self) -> str:
@@ -68,7 +70,7 @@ class DayCut(Cut):
         train, test = _days(last[0] + 1, last[1]), _days(last[1] + 1, last[2])
         return (
             f"{_days(0, last[0])} of all sub-domains: the super-domain; {train} of one: what trains; {test} of it: "
-            f"what tests; histories are all clicks, carts and purchases before"
+            f"what tests; histories are all clicks, carts and purchases before{OWN[self.history]}"
         )
 
     def rows(self, *pieces_: int, domain: str | None = None) -> NDArray[np.bool_]:

@@ -141,13 +141,22 @@ def merging(trial: Trial) -> Predictions:
     """Sample Merging: one model, trained on the super-domain and the sub-domain together in time order."""
     for domain in trial.domains:
         trial.say(f"{domain}: merging")
-        both = trial.cut.select(trial.cut.rows(0) | trial.cut.rows(1, domain=domain))
+        both = trial.cut.read_by(domain, trial.cut.select(trial.cut.rows(0) | trial.cut.rows(1, domain=domain)))
         yield trial.predictions(trial.fitted(trial.new_base(), domain, both), domain)
 
 
 def fine_tune(trial: Trial) -> Predictions:
     """The base model is trained on the super-domain first, and goes on with the sub-domain, moments included."""
-    part, first = trial.cut.part(0), trial.new_base(trial.recipe.super_training)
+    for domain in trial.domains:
+        grounded = _grounded(trial, trial.cut.read_by(domain, trial.cut.part(0)))
+        trial.say(f"{domain}: fine-tune")
+        model = trial.fitted(trial.new_base(), domain, trial.cut.part(1, domain=domain), inherit=grounded.path)
+        yield trial.predictions(model, domain)
+
+
+def _grounded(trial: Trial, part: Impressions) -> Folder:
+    """The checkpoint of a base model that has learned from the super-domain."""
+    first = trial.new_base(trial.recipe.super_training)
 
     def learn() -> Folder:
         trial.say("learning the base model from the super-domain")
@@ -156,16 +165,12 @@ def fine_tune(trial: Trial) -> Predictions:
             first.fit(part, checkpoint=folder.path)
         return folder
 
-    grounded = trial.remembered(first.config, part, learn)
-    for domain in trial.domains:
-        trial.say(f"{domain}: fine-tune")
-        model = trial.fitted(trial.new_base(), domain, trial.cut.part(1, domain=domain), inherit=grounded.path)
-        yield trial.predictions(model, domain)
+    return trial.remembered(first.config, part, learn)
 
 
 def keep(trial: Trial, source: Callable[[Trial], KnowledgeSource], **changes: Any) -> Predictions:
     """The base model with what `source` knows plugged in, as the recipe's plug says but for some `changes`."""
-    known, plug = source(trial), trial.recipe.plug.model_copy(update=changes)
+    known, plug = ReadsAll(source(trial), trial.cut), trial.recipe.plug.model_copy(update=changes)
     for domain in trial.domains:
         trial.say(f"{domain}: plugged")
         part = trial.cut.part(1, domain=domain)
@@ -175,7 +180,7 @@ def keep(trial: Trial, source: Callable[[Trial], KnowledgeSource], **changes: An
 def inherited(trial: Trial, source: Callable[[Trial], KnowledgeSource] | None = None, **changes: Any) -> Predictions:
     """The base model has learned the sub-domain's days before; from then on it goes on, knowing more or (without
     `source`) as it was."""
-    known = None if source is None else source(trial)
+    known = None if source is None else ReadsAll(source(trial), trial.cut)
     plug = trial.recipe.plug.model_copy(update=changes)
     for domain in trial.domains:
         trial.say(f"{domain}: inherited")
@@ -234,6 +239,24 @@ def keep_c(trial: Trial) -> KnowledgeSource:
     config = with_seed(trial.recipe.extraction, trial.seed)
     recorded.later = Extraction(config).fit(part, each_day=each_day)
     return recorded
+
+
+class ReadsAll:
+    """A source that reads all histories, whatever the model that it is plugged into reads.
+
+    Parameters
+    ----------
+    source : KnowledgeSource
+    cut : Cut
+    """
+
+    def __init__(self, source: KnowledgeSource, cut: Cut) -> None:
+        self._source, self._cut = source, cut
+        self.identity, self.parts = source.identity, source.parts
+
+    def knowledge(self, impressions: Impressions) -> NDArray[np.float32]:
+        """See `KnowledgeSource`."""
+        return self._source.knowledge(self._cut.read_by_all(impressions))
 
 
 class Shuffled:

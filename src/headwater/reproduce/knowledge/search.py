@@ -1,7 +1,8 @@
 """Settings of each method, chosen on the validation part with as many trials for every one of them.
 
 A trial learns from each user's 60 to 75% and is judged by the mean GAUC over sub-domains on 75 to 80%; what tests, the
-last 20%, is not even read into it. Otherwise it is the job that it tunes: the same method, cut and measure.
+last 20%, is not even read into it. Of a log that is cut by days, the last day that trains judges. Otherwise it is the
+job that it tunes: the same method, cut and measure.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from headwater.metrics import measure_prediction
 from headwater.recipe import load_named
 from headwater.reproduce.knowledge.config import KnowledgeRecipe, load_knowledge_recipe
 from headwater.reproduce.knowledge.cut import VALIDATION, Cut
+from headwater.reproduce.knowledge.days import DayCut, load_days
 from headwater.reproduce.knowledge.methods import Trial
 from headwater.reproduce.knowledge.plan import METHODS
 from headwater.search import Search, append, drawn, finished
@@ -59,6 +61,7 @@ def run(
     *,
     home: Path,
     packed: Path | None = None,
+    some: slice = slice(None),
     told: Callable[[dict[str, Any]], None] = lambda _: None,
     say: Say = lambda _: None,
 ) -> list[dict[str, Any]]:
@@ -70,13 +73,15 @@ def run(
         As `load_knowledge_search` gives them.
     results : Path
         JSON Lines, appended to as trials end. Several processes may run different searches into one file.
+    some : slice
+        Which trials of each search, in the order that they are drawn in: machines may share a search.
     told : callable
         Given each new line.
     """
     memory: dict[str, Any] = {}
     lines = []
     for search, recipes in searches:
-        for settings, recipe in zip(drawn(search), recipes, strict=True):
+        for settings, recipe in list(zip(drawn(search), recipes, strict=True))[some]:
             key = _key(search.kind, recipe)
             line = next((line for line in finished(results) if line["key"] == key), None)
             if line is None:
@@ -94,7 +99,7 @@ def _tried(
     """What a trial found; a failure is a line too, with its reason."""
     started = time.perf_counter()
     try:
-        cut = Cut.of(load_named(recipe.dataset, home, packed=packed), recipe, VALIDATION)
+        cut = _cut(recipe, home, packed)
         domains = list(cut.membership)[: recipe.largest]
         trial = Trial(cut, recipe, 0, domains, say, memory)
         found = {}
@@ -106,6 +111,17 @@ def _tried(
         return {"failed": f"{type(error).__name__}: {error}"}
     means = {metric: fmean(figures[metric] for figures in found.values()) for metric in METRICS}
     return {"seconds": time.perf_counter() - started, "validation": {"metrics": means, "domains": found}}
+
+
+def _cut(recipe: KnowledgeRecipe, home: Path, packed: Path | None) -> Cut:
+    """What a trial learns from, and what judges it, which is before all that tests."""
+    if recipe.days is None:
+        return Cut.of(load_named(recipe.dataset, home, packed=packed), recipe, VALIDATION)
+    if recipe.days.train < 2:
+        raise ConfigError(f"{recipe.dataset}: the last day that trains is to judge; days.train must be 2 or more")
+    earlier = recipe.days.model_copy(update={"train": recipe.days.train - 1, "test": 1})
+    log = load_days(recipe.dataset, home, packed)
+    return DayCut.of_log(log, recipe.model_copy(update={"days": earlier}))
 
 
 def _own(settings: dict[str, Any]) -> dict[str, Any]:
