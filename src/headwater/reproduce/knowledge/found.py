@@ -102,10 +102,20 @@ def gain_over(
     random = np.random.default_rng(0)
     differences = own - theirs
     users = np.flatnonzero(samples if within is None else samples * within)
+    if not len(users):
+        raise ArtefactError("nobody of those who are asked for was measured")
     drawn = random.multinomial(len(users), np.full(len(users), 1 / len(users)), RESAMPLES)
     resampled = (drawn @ differences[users]) / (drawn @ samples[users])
     low, high = np.quantile(resampled, [0.025, 0.975])
     return float(differences[users].sum() / samples[users].sum()), float(low), float(high)
+
+
+def activity_of(found: Found) -> NDArray[np.float64]:
+    """Clicks before the test of each user by code; 0 of one who was not measured."""
+    first = found.runs[BASE][0]
+    activity = np.zeros(first["dataset"]["users"])
+    activity[numbers(first["users"]["codes"])] = numbers(first["users"]["activity"])
+    return activity
 
 
 def pooled(runs: Sequence[Run], scope: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -52,7 +52,7 @@ def measure(
         )
     largest = names[: job.recipe.largest]
     asked = names if job.channel in EVERYWHERE else largest
-    watch = Watch(cut) if job.channel in WATCHED else None
+    watch = Watch(cut, largest) if job.channel in WATCHED else None
     trial = Trial(cut, job.recipe, job.seed, asked, say, {} if memory is None else memory, watch)
     sums = {scope: np.zeros((2, len(dataset.users))) for scope in ("largest", "all")}
     domains = {}
@@ -64,7 +64,7 @@ def measure(
             **figures["click"],
             "after_click": {task: figures[task] for task in figures if task != "click"},
         }
-        if watch is not None:
+        if watch is not None and domain in watch.domains:
             domains[domain]["curve"] = [
                 {name: _finite(value) for name, value in point.items()} for point in watch.curves[domain]
             ]
