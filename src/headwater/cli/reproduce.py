@@ -203,6 +203,9 @@ def knowledge(
     results: ResultsOption = None,
     report: ReportOption = None,
     only: OnlyOption = None,
+    domain: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Measure this sub-domain alone. Repeatable.")
+    ] = None,
     seeds: SeedsOption = 3,
     fast: FastOption = False,
     is_list: ListOption = False,
@@ -210,7 +213,8 @@ def knowledge(
 ) -> None:
     """KEEP (CIKM 2022) on ratings by genre, or on a log by its sub-domains: Tables 2 to 8, and every sub-domain.
 
-    Each job trains and measures one method in all its sub-domains; tables are made of the documents that jobs leave.
+    Each job trains and measures one method in all its sub-domains; tables are made of the documents that jobs leave. A
+    job that was stopped goes on with the next sub-domain; with --domain machines share it, and copy parts together.
 
     Examples: headwater reproduce knowledge --fast; headwater reproduce knowledge --only 'ml-1m/keep/*'
     """
@@ -232,7 +236,7 @@ def knowledge(
     if is_list:
         print_jobs(console, chosen, documents)
         return
-    shared = partial(measure, memory={})
+    shared = partial(measure, memory={}, folder=documents.folder, domains=domain or ())
     has_failed = is_run and _run(
         console, chosen, documents, shared, home=home, packed=packed, is_only=bool(only), said=said_of
     )

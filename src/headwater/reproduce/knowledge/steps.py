@@ -60,7 +60,7 @@ def steps_to_half(found: Found, method: str) -> tuple[float, int] | None:
     """The share of its learning, and the steps in a sub-domain (a mean), after which a method is there for the first
     time; None where it never is, or was not run."""
     half, values = half_of_the_gain(found), curve(found, method, "inside", FINE)
-    reached = np.flatnonzero(np.array(values) >= half) if half is not None else ()
+    reached = np.flatnonzero(np.array(values) >= half) if half is not None else np.zeros(0, np.int64)
     if not len(reached):
         return None
     share = float(FINE[reached[0]])
