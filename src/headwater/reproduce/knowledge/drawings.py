@@ -74,7 +74,7 @@ def _gains(found: Found) -> Figure | None:
             axis.plot([TABLE_2[name][1] - TABLE_2[BASE][1]], [at], "D", mfc="none", color=RED, markersize=6)
     axis.axvline(0, color="#333333", linewidth=0.8)
     axis.set_yticks(range(len(names)), names)
-    axis.set(xlabel="gain in GAUC over Base")
+    axis.set(xlabel="gain in GAUC over Base", ylim=(-0.7, len(names) - 0.3))
     axis.grid(axis="x", color="#dbe1e8")
     plain(axis)
     return figure
