@@ -47,6 +47,7 @@ FORBIDDEN = {
     "retrieval": {"polars", "faiss", "gensim", "msgspec"},
     "ranking": {"polars", "faiss", "gensim", "msgspec"},
     "knowledge": {"polars", "faiss", "gensim"},
+    "simulation": {"polars", "faiss", "gensim", "lmdb", "redis"},
     "nearline/operator.py": {"torch", "lmdb", "redis", "polars"},
 }
 """Part of the tree -> packages that it must not import, for a training machine or a stream has none of them."""

@@ -8,7 +8,7 @@ import pytest
 
 from headwater.errors import ConfigError
 from headwater.reproduce.bazaar import sensitivity
-from headwater.reproduce.bazaar.sensitivity import VARIED, Variant, run, variants
+from headwater.reproduce.bazaar.sensitivity import VARIED, Variant, chosen_variants, run, variants
 from headwater.reproduce.bazaar.sensitivity_page import nearline_pvr, sheet, write_page
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.simulation.arms import ArmConfig, NearlineArm
@@ -55,17 +55,26 @@ def test_variants_are_played_once_and_again_where_an_arm_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensitivity, "VARIED", {"behaviour.examination": (0.5, 1.0)})
-    first = list(run(arms(), 250, tmp_path))
+    first = list(run(variants(), arms(), 250, tmp_path))
     assert [variant.id for variant, _ in first] == ["frozen", "examination-1"]
     assert nearline_pvr(first[0][1]) > 0.1
     for variant, found in first:
         assert json.loads((tmp_path / f"{variant.id}.json").read_text()) == found
     times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert list(run(arms(), 250, tmp_path)) == first
+    assert list(run(variants(), arms(), 250, tmp_path)) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
     changed = [arm.model_copy(update={"stall_seconds": 9.0}) for arm in arms()]
-    next(run(changed, 250, tmp_path))
+    next(run(variants(), changed, 250, tmp_path))
     assert (tmp_path / "frozen.json").stat().st_mtime_ns != times[tmp_path / "frozen.json"]
+
+
+def test_worlds_are_chosen_as_shells_do_and_a_stranger_is_named() -> None:
+    assert [variant.id for variant in chosen_variants(["drift-*", "frozen"])] == [
+        "frozen", "drift-0", "drift-0.2", "drift-0.4"
+    ]  # fmt: skip
+    assert chosen_variants([]) == variants()
+    with pytest.raises(ConfigError, match=r"no world 'drift-9'; there are frozen, "):
+        chosen_variants(["drift-9"])
 
 
 def test_the_page_has_a_row_for_each_world_and_its_picture(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The nearline paper's arms: what is planned, measured and told, and how sure each figure is."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,25 @@ def test_the_plan_has_every_arm_that_the_tables_need_in_the_frozen_world() -> No
     assert recipe.bazaar.hash == BazaarConfig().hash
     assert {channel.kind for channel in recipe.channels} >= {"swing", "mind"}
     assert {job.recipe_name for job in load_plan(RECIPES, is_fast=True)} == {"fast"}
+
+
+def test_every_arm_is_planned_again_in_each_other_world_and_the_first_keeps_its_names() -> None:
+    planned = load_plan(RECIPES)
+    first = [job for job in planned if not job.is_other_world]
+    assert {job.id.partition("/")[0] for job in first} == {"frozen"}
+    for seed in (2, 3):
+        others = [job for job in planned if job.recipe_name == f"frozen-{seed}"]
+        assert [job.arm.name for job in others] == [job.arm.name for job in first]
+        assert {job.arm.bazaar.world.seed for job in others} == {seed}
+        settings = {job.arm.bazaar.model_dump_json().replace(f'"seed":{seed}', '"seed":1', 1) for job in others}
+        assert settings == {BazaarConfig().model_dump_json()}, "nothing else is another"
+    assert len({job.config for job in planned}) == len(planned)
+
+
+def test_a_world_that_is_named_twice_is_refused() -> None:
+    for worlds in ((2, 2), (1,)):
+        with pytest.raises(ConfigError, match=r"worlds: .*different seeds"):
+            parse(NearlineRecipe, {"channels": SMALL.channels, "worlds": worlds}, "small")
 
 
 def test_an_arms_hash_follows_what_decides_its_figures_and_nothing_else() -> None:
@@ -235,6 +256,37 @@ def test_the_verb_lists_runs_and_writes_a_page_that_holds_what_it_shows(tmp_path
     assert "done" in run("--list", "--only", "tiny/online")
     page = (tmp_path / "reports" / "reproduce-nearline" / "index.html").read_text(encoding="utf-8")
     assert "Does the shape come out?" in page
+
+
+WITHOUT = """
+import sys
+LACKING = {"polars", "lmdb", "faiss", "gensim", "litestar", "granian", "matplotlib", "httpx", "redis"}
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in LACKING:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Lacking())
+from headwater.cli import main
+main()
+"""
+
+
+def test_a_training_machine_plays_what_reads_no_rank_log_and_says_what_it_lacks_for_the_rest(tmp_path: Path) -> None:
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    world = "users = 60\nitems = 400\ndays = 4\ncategories = 8\ndepartments = 4\nshops = 8\nbrands = 8\n"
+    (recipes / "tiny.toml").write_text(
+        f'[bazaar.world]\n{world}[days]\nsettle = 0\nmeasured = 1\n[[channels]]\nkind = "popular"\n'
+        '[[alternatives]]\nkind = "itemcf"\n'
+    )
+    words = ["reproduce", "nearline", "--recipes", "recipes", "--results", "results", "--only", "tiny/with-itemcf"]
+    words += ["--only", "tiny/main_search"]
+    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert "tiny/main_search: not run: No module named 'lmdb'" in done.stdout
+    assert "tiny/with-itemcf: " in done.stdout
+    assert [path.name for path in (tmp_path / "results").rglob("*.json")] == ["tiny--with-itemcf.json"]
+    assert done.returncode == 1, "one arm could not be played here"
 
 
 def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

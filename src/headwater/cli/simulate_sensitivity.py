@@ -19,6 +19,9 @@ def sensitivity(
     results: Annotated[
         Path, typer.Option(help="Folder of one JSON document for each world; done ones are kept.")
     ] = Path("docs/results/bazaar-sensitivity"),
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="WORLD", help="Play these worlds only, e.g. 'drift-*'. Repeatable.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for the page. (default: below reports in the home)")
     ] = None,
@@ -28,7 +31,7 @@ def sensitivity(
 
     Example: headwater simulate sensitivity recipes/bazaar/control.toml recipes/bazaar/treatment.toml
     """
-    from headwater.reproduce.bazaar.sensitivity import run, variants
+    from headwater.reproduce.bazaar.sensitivity import chosen_variants, run
     from headwater.reproduce.bazaar.sensitivity_page import sheet, write_page
     from headwater.reproduce.show import print_sheet
     from headwater.simulation.arms import load_arm, require_same_world
@@ -36,11 +39,12 @@ def sensitivity(
     console = Console()
     arms = [load_arm(path) for path in (control, treatment)]
     require_same_world(*arms)
+    chosen = chosen_variants(only or [])
     found = []
     with console.status("") as status:
-        for variant, document in run(arms, users, results, status.update):
+        for variant, document in run(chosen, arms, users, results, status.update):
             found.append((variant, document))
-            console.print(f"{len(found)} of {len(variants())}: {variant.id}", highlight=False)
+            console.print(f"{len(found)} of {len(chosen)}: {variant.id}", highlight=False)
     print_sheet(console, sheet(found))
     page = write_page(found, report or home / "reports" / "bazaar-sensitivity", console.print)
     console.print(f"the same with a picture: {page}", soft_wrap=True, markup=False, highlight=False)

@@ -16,7 +16,7 @@ from headwater.simulation.config import START
 from headwater.simulation.emit import RankLogSink
 from headwater.simulation.play import Page
 from headwater.simulation.world import DAY, World
-from headwater.store import LmdbStore, Store
+from headwater.store.base import Store
 
 
 class RankLogs:
@@ -76,6 +76,9 @@ class RankLogs:
             reader.store.close()
 
     def _open(self, folder: Path, name: str, policy: Policy, refresh: Refresh) -> Store:
+        # Arms that read no rank log are played where no store is installed.
+        from headwater.store.lmdb import LmdbStore
+
         store = LmdbStore(folder / name, clock=lambda: self._now)
         self._readers.append(_Reader(DirectorySource(folder / "log"), store, policy, refresh))
         return store

@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from headwater.config import parse
+from headwater.errors import ConfigError
 from headwater.experiment.document import read_document, write_document
 from headwater.experiment.provenance import commit_id, machine
 from headwater.simulation.abtest import paired
@@ -63,19 +65,36 @@ def variants() -> list[Variant]:
     return found
 
 
+def chosen_variants(patterns: Sequence[str]) -> list[Variant]:
+    """Those whose id fits any pattern, as shells have them; all where there is no pattern.
+
+    Raises `ConfigError` where a pattern fits none.
+    """
+    every = variants()
+    for pattern in patterns:
+        if not any(fnmatchcase(variant.id, pattern) for variant in every):
+            raise ConfigError(f"there is no world {pattern!r}; there are {', '.join(variant.id for variant in every)}")
+    return [one for one in every if not patterns or any(fnmatchcase(one.id, pattern) for pattern in patterns)]
+
+
 def run(
-    arms: Sequence[ArmConfig], users: int, folder: Path, say: Callable[[str], None] = lambda _: None
+    chosen: Sequence[Variant],
+    arms: Sequence[ArmConfig],
+    users: int,
+    folder: Path,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[Variant, dict[str, Any]]]:
-    """Play both arms in every variant whose document `folder` does not hold yet; of each what was found.
+    """Play both arms in each variant whose document `folder` does not hold yet; of each what was found.
 
     Parameters
     ----------
+    chosen : variants
     arms : control and treatment
     users : int
     folder : Path
         Of one JSON document a variant.
     """
-    for variant in variants():
+    for variant in chosen:
         control, treatment = (variant.of(arm, users) for arm in arms)
         config = _hash(control, treatment)
         path = folder / f"{variant.id}.json"

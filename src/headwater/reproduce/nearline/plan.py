@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from headwater.config import Settings, parse, read_toml
 from headwater.nearline.policy import Policy
@@ -47,8 +47,19 @@ class NearlineRecipe(Settings):
     """Channels that are tried beside `channels`, each in an arm of its own: Table 3 of Paths. The first is the base."""
     rivals: tuple[SerializeAsAny[ChannelSettings], ...] = ()
     """Channels that stand beside `channels`, all in one arm: Table 6 of Divide. The first is the base."""
+    worlds: tuple[int, ...] = ()
+    """Seeds of more worlds, drawn by the same settings, in which every arm is played again: how much of a figure is the
+    world's own."""
     stall_seconds: float = Field(default=60.0, gt=0)
     """A busy machine is no fault of a channel."""
+
+    @field_validator("worlds")
+    @classmethod
+    def _are_others(cls, worlds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        own = info.data["bazaar"].world.seed if "bazaar" in info.data else None
+        if len({own, *worlds}) <= len(worlds):
+            raise ValueError(f"{list(worlds)} must be different seeds, and other ones than bazaar.world.seed ({own})")
+        return worlds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +68,21 @@ class ArmJob:
 
     Attributes
     ----------
-    recipe_name : str
-        Of the recipe's file, without its ending.
+    recipe : str
+        Name of the recipe's file, without its ending.
     arm : ArmConfig
+    is_other_world : bool
+        Whether this is one of the recipe's `worlds`.
     """
 
-    recipe_name: str
+    recipe: str
     arm: ArmConfig
+    is_other_world: bool = False
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe's, followed by the world's seed where it is another world."""
+        return f"{self.recipe}-{self.seed}" if self.is_other_world else self.recipe
 
     @property
     def channel(self) -> str:
@@ -111,7 +130,20 @@ def load_plan(folder: Path, *, is_fast: bool = False) -> list[ArmJob]:
     """
     fast = folder / f"{FAST}.toml"
     paths = [fast] if is_fast else sorted(path for path in folder.glob("*.toml") if path != fast)
-    return [ArmJob(path.stem, arm) for path in paths for arm in arms_of(load_recipe(path))]
+    jobs = []
+    for path in paths:
+        recipe = load_recipe(path)
+        jobs += [ArmJob(path.stem, arm) for arm in arms_of(recipe)]
+        for other in other_worlds(recipe):
+            jobs += [ArmJob(path.stem, arm, is_other_world=True) for arm in arms_of(other)]
+    return jobs
+
+
+def other_worlds(recipe: NearlineRecipe) -> list[NearlineRecipe]:
+    """The recipe in each of its other worlds."""
+    bazaar = recipe.bazaar
+    seeded = [bazaar.world.model_copy(update={"seed": seed}) for seed in recipe.worlds]
+    return [recipe.model_copy(update={"bazaar": bazaar.model_copy(update={"world": world})}) for world in seeded]
 
 
 def load_recipe(path: Path) -> NearlineRecipe:
