@@ -27,9 +27,11 @@ from headwater.reproduce.nearline.plan import (
     arms_of,
     load_plan,
     load_recipe,
+    other_worlds,
 )
 from headwater.reproduce.nearline.tables import sheets
 from headwater.reproduce.nearline.verdicts import verdicts
+from headwater.reproduce.nearline.worlds import worlds
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.simulation.config import BazaarConfig, WorldConfig
 from headwater.simulation.measures import ALL, COUNTS, GROUPS, SUMS
@@ -122,9 +124,9 @@ def test_every_arm_is_planned_again_in_each_other_world_and_the_first_keeps_its_
 
 
 def test_a_world_that_is_named_twice_is_refused() -> None:
-    for worlds in ((2, 2), (1,)):
+    for seeds in ((2, 2), (1,)):
         with pytest.raises(ConfigError, match=r"worlds: .*different seeds"):
-            parse(NearlineRecipe, {"channels": SMALL.channels, "worlds": worlds}, "small")
+            parse(NearlineRecipe, {"channels": SMALL.channels, "worlds": seeds}, "small")
 
 
 def test_an_arms_hash_follows_what_decides_its_figures_and_nothing_else() -> None:
@@ -212,6 +214,36 @@ def test_tables_have_what_was_published_beside_ours_and_say_what_was_not_run(
     assert "made-up marketplace" in page
 
 
+def test_worlds_are_summed_and_stand_beside_each_other_with_their_deviation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents, said = Documents(tmp_path), []
+    head = {"dataset": {"name": "b", "users": 500, "items": 400, "checksum": "x"}, "world": "w"}
+    monkeypatch.setattr(ArmJob, "head", lambda self, start: head)
+    (other,) = other_worlds(SMALL.model_copy(update={"worlds": (2,)}))
+    planned = [*jobs(), *(ArmJob("small", one, is_other_world=True) for one in arms_of(other))]
+    of = {job.id: job for job in planned}
+    start: Any = Start()
+    documents.write(of[f"small/{BASE}"], start, arm(shown=40, noise=1))
+    documents.write(of[f"small/{BASE}-daily"], start, arm(shown=20, noise=2))
+    documents.write(of[f"small-2/{BASE}"], start, arm(shown=60, noise=3))
+    (found,) = read_found(planned, documents, said.append)
+    assert found.worlds == ()
+    assert said == [f"small-2 has not played {BASE}-daily (1 missing), and is left out of the tables"]
+    documents.write(of[f"small-2/{BASE}-daily"], start, arm(shown=20, noise=4))
+    (found,) = read_found(planned, documents, said.append)
+    assert [world.recipe for world in found.worlds] == ["small", "small-2"]
+    share = found.arms[BASE].figure(SEARCH, "pvr")
+    assert share is not None
+    assert share == pytest.approx((0.5, 0.482, 0.518), abs=0.01), "half of all that was shown in both"
+    assert len(found.arms[BASE].users) == 2 * 2 * GROUPS
+    (table,) = worlds(found)
+    (line,) = [line for line in table.lines if line[0].text == "Table 2: daily against stream, PVR"]
+    assert [cell.text for cell in line[1:]] == ["-56.8%", "-50.0%", "-66.7%", "-58.3% ± 11.8"]
+    assert worlds(found.worlds[0]) == []
+    assert "Worlds of small" in [sheet.title for sheet in sheets(found)]
+
+
 def test_arms_of_other_papers_stand_beside_what_those_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +254,7 @@ def test_arms_of_other_papers_stand_beside_what_those_published(
     found = found_of(Documents(tmp_path), {BASE: arm(noise=1)}, monkeypatch)
     base, both = (
         found.arms[BASE],
-        Arm({**found.arms[BASE].document}, found.arms[BASE].users.copy(), {}, np.zeros((6, 6))),
+        Arm(found.arms[BASE].documents, found.arms[BASE].users.copy(), {}, np.zeros((6, 6))),
     )
     both.users[:, COUNTS.index("clicks")] *= 2
     both.channels.update(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from headwater.reproduce.nearline.cells import percent
+from headwater.reproduce.nearline.cells import NAMES, percent
 from headwater.reproduce.nearline.found import Estimate, Found
 from headwater.reproduce.nearline.plan import BASE, EVERYTHING, SEARCH
-from headwater.reproduce.nearline.tables import NAMES, online_test, policy_arm, values_of
+from headwater.reproduce.nearline.tables import online_test, policy_arm, values_of
 from headwater.reproduce.sheet import Cell, Sheet
 from headwater.show import NOT_RUN
 from headwater.simulation.measures import ALL
