@@ -212,6 +212,19 @@ def test_tables_have_what_was_published_beside_ours_and_say_what_was_not_run(
     assert answers["Does the score give more of what is exposed than chance?"] == "not run"
     page = write_report([found], tmp_path / "report", print).read_text(encoding="utf-8")
     assert "made-up marketplace" in page
+    assert "<span class='yes'>yes</span>: +100.0% [+100.0 to +100.0]" in page
+    assert "failed" not in page
+
+
+def test_what_channels_failed_stands_below_the_tables_of_their_arm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = arm() | {"health": {"mind": {"asked": 9, "faults": 3, "cut_off": "failed 3 times, at last with OSError"}}}
+    found = found_of(Documents(tmp_path), {BASE: broken, ONLINE: arm()}, monkeypatch)
+    notes = {sheet.title.partition(",")[0]: sheet.notes for sheet in sheets(found)}
+    said = f"small/{BASE}: mind failed 3 of 9 times. failed 3 times, at last with OSError"
+    assert said in notes["Table 2"]
+    assert said not in notes["The online test"]
 
 
 def test_worlds_are_summed_and_stand_beside_each_other_with_their_deviation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,4 +77,15 @@ def provenance(found: Found, names: Sequence[str]) -> list[str]:
         f"{days['warm_up']} days shared, {days['settle']} to settle, {days['measured']} measured; "
         f"{min(exposures):,} to {max(exposures):,} homepage exposures an arm",
         f"commit {commits}; {machines}",
+        *_faults(documents),
+    ]
+
+
+def _faults(documents: Sequence[dict[str, Any]]) -> list[str]:
+    """What channels failed, if any did."""
+    return [
+        f"{document['job']}: {name} failed {health['faults']} of {health['asked']} times. {health['cut_off']}"
+        for document in documents
+        for name, health in document.get("health", {}).items()
+        if health["faults"]
     ]
