@@ -280,6 +280,11 @@ def test_arms_of_other_papers_stand_beside_what_those_published(
     assert paths.lines[1][2].text.startswith("+100.0%"), "twice the clicks"
     assert [cell.text for cell in divide.lines[1]][:3] == ["divide", "+7.8%", "+200.0% [+200.0 to +200.0]"]
     assert len(sheets(found)) == len(sheets(Found("small", arms, planned))) - 2, "none where none is planned"
+    answers = {line[0].text: line[1].text for line in verdicts(Found("small", arms, planned)).lines}
+    assert answers["Is a homepage clicked more often with paths than with itemcf?"].startswith("yes: +100.0%")
+    assert answers["Is a homepage more diverse with paths than with itemcf?"].startswith("not sure: +0.0%")
+    assert answers["Is what Divide found clicked more often than what ComiRec found?"].startswith("yes: +200.0%")
+    assert not [line for line in verdicts(found).lines if "Divide" in line[0].text]
 
 
 def test_the_verb_lists_runs_and_writes_a_page_that_holds_what_it_shows(tmp_path: Path) -> None:
