@@ -388,3 +388,16 @@ def test_an_arm_leaves_a_document_that_comes_back_as_what_was_measured(tmp_path:
     assert all(share is not None and share.value > 0 for share in shares.values())
     kept = list((tmp_path / "bazaar").glob("*/channels/*"))
     assert [path.name.split("-")[0] for path in kept] == ["popular"], "one training for both arms"
+
+
+def test_arms_of_every_learned_channel_are_played_in_the_fast_world(tmp_path: Path) -> None:
+    chosen = [job for job in load_plan(RECIPES, is_fast=True) if job.arm.name in ("with-simnet", "rivals")]
+    ended = list(run_jobs(chosen, Documents(tmp_path / "results"), measure, home=tmp_path))
+    documents = {one.job.arm.name: one.document for one in ended}
+    for name, channels in {"with-simnet": {"simnet"}, "rivals": {"comirec", "divide"}}.items():
+        document = documents[name]
+        assert document is not None, [one.reason for one in ended]
+        assert {"swing", "mind", *channels} <= set(document["channels"])
+        assert not [channel for channel, health in document["health"].items() if health["faults"]]
+        exposures = {channel: sum(map(int, document["channels"][channel]["exposures"].split())) for channel in channels}
+        assert all(exposures.values())
