@@ -134,3 +134,16 @@ def test_nothing_that_finds_or_ranks_can_see_what_a_bazaars_users_want() -> None
     for name in ("catalogue", "scenarios", "ranking", "ranking_kernels", "homepage", "blocks"):
         path = SOURCE / "simulation" / f"{name}.py"
         assert not imported(path) & (makers | {"headwater.simulation.play"}), path
+
+
+def test_nothing_that_finds_or_ranks_loads_what_knows_the_truth_not_even_through_others() -> None:
+    ours = ["homepage", "ranking", "ranking_kernels", "scenarios", "catalogue", "blocks"]
+    rooms = ["retrieval", "ranking", "nearline", "service", "index", "knowledge"]
+    names = [f"headwater.simulation.{name}" for name in ours]
+    for room in rooms:
+        paths = [path.relative_to(SOURCE).with_suffix("") for path in sorted((SOURCE / room).rglob("*.py"))]
+        names += ["headwater." + ".".join(path.parts) for path in paths if "flink" not in path.parts]
+    loaded = loaded_by(f"import importlib; [importlib.import_module(name) for name in {names!r}]")
+    assert "headwater.simulation.homepage" in loaded
+    truth = {f"headwater.simulation.{name.removesuffix('.py')}" for name in SEES_THE_TRUTH}
+    assert not loaded & truth

@@ -43,8 +43,10 @@ def test_two_arms_are_played_and_tested_and_all_figures_are_kept(tmp_path: Path)
     words = ("abtest", str(control), str(treatment), "--rerandomisations", "50", "--json", str(kept))
     shown = run(*words, "--home", str(tmp_path / "home"))
     assert list((tmp_path / "home" / "bazaar").iterdir())
-    document = json.loads(kept.read_text())
+    document = json.loads(kept.read_text(), parse_constant=pytest.fail)
     assert document["world"] in shown
+    assert {one["hirate"] for arm in document["arms"] for one in arm["channels"]} == {None}, "one day has none"
+    assert "nan" not in shown
     assert [one["name"] for one in document["arms"]] == ["plain", "fresh"]
     assert document["arms"][0]["stream_records"] == 0 < document["arms"][1]["stream_records"]
     assert [one["name"] for one in document["arms"][1]["channels"]] == ["all channels", "popular", "nearline"]

@@ -10,6 +10,7 @@ from headwater.reproduce.bazaar.timeline import timeline, told
 from headwater.simulation.chronicle import Entry
 from headwater.simulation.scenarios import HOMEPAGE, MAIN_SEARCH
 
+ROOT = Path(__file__).parents[2]
 WORLD = "users = 120\nitems = 800\ndays = 3\ncategories = 12\ndepartments = 4\nshops = 12\nbrands = 12\n"
 
 
@@ -69,3 +70,15 @@ def test_an_ab_test_leaves_a_page_that_holds_all_it_shows(tmp_path: Path) -> Non
     for words in ("every user in both arms", "users split by a hash", "nearline", "main_search", "95% interval"):
         assert words in page
     assert ("class='day'" in page) or ("no search changed" in page)
+
+
+def test_the_arms_that_come_along_are_played_in_a_small_world_and_leave_a_page(tmp_path: Path) -> None:
+    arms = [str(ROOT / "recipes" / "bazaar" / f"{name}.toml") for name in ("control", "treatment")]
+    words = ["simulate", "abtest", *arms, "--fast", "--rerandomisations", "100"]
+    words += ["--report", str(tmp_path / "report"), "--home", str(tmp_path / "home")]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "250 users" in done.output
+    assert "sample ratio: p " in done.output
+    assert "100 A/A splits of control" in done.output
+    assert (tmp_path / "report" / "index.html").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from headwater.errors import ConfigError
 from headwater.reproduce.bazaar import sensitivity
-from headwater.reproduce.bazaar.sensitivity import VARIED, Variant, chosen_variants, run, variants
+from headwater.reproduce.bazaar.sensitivity import VARIED, Variant, chosen_variants, done, run, variants
 from headwater.reproduce.bazaar.sensitivity_page import nearline_pvr, sheet, write_page
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.simulation.arms import ArmConfig, NearlineArm
@@ -63,6 +63,8 @@ def test_variants_are_played_once_and_again_where_an_arm_has_changed(
     times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert list(run(variants(), arms(), 250, tmp_path)) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
+    assert done(arms(), 250, tmp_path) == first
+    assert done(arms(), 251, tmp_path) == [], "other users"
     changed = [arm.model_copy(update={"stall_seconds": 9.0}) for arm in arms()]
     next(run(variants(), changed, 250, tmp_path))
     assert (tmp_path / "frozen.json").stat().st_mtime_ns != times[tmp_path / "frozen.json"]
@@ -84,3 +86,6 @@ def test_the_page_has_a_row_for_each_world_and_its_picture(tmp_path: Path) -> No
     assert "| zipf-0.5 |" in text
     page = write_page(found, tmp_path, lambda _: None).read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 1
+    some = write_page(found[1:3], tmp_path, lambda _: None).read_text(encoding="utf-8")
+    assert "data:image/png" not in some, "nothing to be drawn around"
+    assert "intent_in_search-0.5" in some

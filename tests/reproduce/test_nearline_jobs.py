@@ -27,9 +27,11 @@ from headwater.reproduce.nearline.plan import (
     arms_of,
     load_plan,
     load_recipe,
+    other_worlds,
 )
 from headwater.reproduce.nearline.tables import sheets
 from headwater.reproduce.nearline.verdicts import verdicts
+from headwater.reproduce.nearline.worlds import worlds
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.simulation.config import BazaarConfig, WorldConfig
 from headwater.simulation.measures import ALL, COUNTS, GROUPS, SUMS
@@ -122,9 +124,9 @@ def test_every_arm_is_planned_again_in_each_other_world_and_the_first_keeps_its_
 
 
 def test_a_world_that_is_named_twice_is_refused() -> None:
-    for worlds in ((2, 2), (1,)):
+    for seeds in ((2, 2), (1,)):
         with pytest.raises(ConfigError, match=r"worlds: .*different seeds"):
-            parse(NearlineRecipe, {"channels": SMALL.channels, "worlds": worlds}, "small")
+            parse(NearlineRecipe, {"channels": SMALL.channels, "worlds": seeds}, "small")
 
 
 def test_an_arms_hash_follows_what_decides_its_figures_and_nothing_else() -> None:
@@ -210,6 +212,49 @@ def test_tables_have_what_was_published_beside_ours_and_say_what_was_not_run(
     assert answers["Does the score give more of what is exposed than chance?"] == "not run"
     page = write_report([found], tmp_path / "report", print).read_text(encoding="utf-8")
     assert "made-up marketplace" in page
+    assert "<span class='yes'>yes</span>: +100.0% [+100.0 to +100.0]" in page
+    assert "failed" not in page
+
+
+def test_what_channels_failed_stands_below_the_tables_of_their_arm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = arm() | {"health": {"mind": {"asked": 9, "faults": 3, "cut_off": "failed 3 times, at last with OSError"}}}
+    found = found_of(Documents(tmp_path), {BASE: broken, ONLINE: arm()}, monkeypatch)
+    notes = {sheet.title.partition(",")[0]: sheet.notes for sheet in sheets(found)}
+    said = f"small/{BASE}: mind failed 3 of 9 times. failed 3 times, at last with OSError"
+    assert said in notes["Table 2"]
+    assert said not in notes["The online test"]
+
+
+def test_worlds_are_summed_and_stand_beside_each_other_with_their_deviation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents, said = Documents(tmp_path), []
+    head = {"dataset": {"name": "b", "users": 500, "items": 400, "checksum": "x"}, "world": "w"}
+    monkeypatch.setattr(ArmJob, "head", lambda self, start: head)
+    (other,) = other_worlds(SMALL.model_copy(update={"worlds": (2,)}))
+    planned = [*jobs(), *(ArmJob("small", one, is_other_world=True) for one in arms_of(other))]
+    of = {job.id: job for job in planned}
+    start: Any = Start()
+    documents.write(of[f"small/{BASE}"], start, arm(shown=40, noise=1))
+    documents.write(of[f"small/{BASE}-daily"], start, arm(shown=20, noise=2))
+    documents.write(of[f"small-2/{BASE}"], start, arm(shown=60, noise=3))
+    (found,) = read_found(planned, documents, said.append)
+    assert found.worlds == ()
+    assert said == [f"small-2 has not played {BASE}-daily (1 missing), and is left out of the tables"]
+    documents.write(of[f"small-2/{BASE}-daily"], start, arm(shown=20, noise=4))
+    (found,) = read_found(planned, documents, said.append)
+    assert [world.recipe for world in found.worlds] == ["small", "small-2"]
+    share = found.arms[BASE].figure(SEARCH, "pvr")
+    assert share is not None
+    assert share == pytest.approx((0.5, 0.482, 0.518), abs=0.01), "half of all that was shown in both"
+    assert len(found.arms[BASE].users) == 2 * 2 * GROUPS
+    (table,) = worlds(found)
+    (line,) = [line for line in table.lines if line[0].text == "Table 2: daily against stream, PVR"]
+    assert [cell.text for cell in line[1:]] == ["-56.8%", "-50.0%", "-66.7%", "-58.3% ± 11.8"]
+    assert worlds(found.worlds[0]) == []
+    assert "Worlds of small" in [sheet.title for sheet in sheets(found)]
 
 
 def test_arms_of_other_papers_stand_beside_what_those_published(
@@ -222,7 +267,7 @@ def test_arms_of_other_papers_stand_beside_what_those_published(
     found = found_of(Documents(tmp_path), {BASE: arm(noise=1)}, monkeypatch)
     base, both = (
         found.arms[BASE],
-        Arm({**found.arms[BASE].document}, found.arms[BASE].users.copy(), {}, np.zeros((6, 6))),
+        Arm(found.arms[BASE].documents, found.arms[BASE].users.copy(), {}, np.zeros((6, 6))),
     )
     both.users[:, COUNTS.index("clicks")] *= 2
     both.channels.update(
@@ -235,6 +280,11 @@ def test_arms_of_other_papers_stand_beside_what_those_published(
     assert paths.lines[1][2].text.startswith("+100.0%"), "twice the clicks"
     assert [cell.text for cell in divide.lines[1]][:3] == ["divide", "+7.8%", "+200.0% [+200.0 to +200.0]"]
     assert len(sheets(found)) == len(sheets(Found("small", arms, planned))) - 2, "none where none is planned"
+    answers = {line[0].text: line[1].text for line in verdicts(Found("small", arms, planned)).lines}
+    assert answers["Is a homepage clicked more often with paths than with itemcf?"].startswith("yes: +100.0%")
+    assert answers["Is a homepage more diverse with paths than with itemcf?"].startswith("not sure: +0.0%")
+    assert answers["Is what Divide found clicked more often than what ComiRec found?"].startswith("yes: +200.0%")
+    assert not [line for line in verdicts(found).lines if "Divide" in line[0].text]
 
 
 def test_the_verb_lists_runs_and_writes_a_page_that_holds_what_it_shows(tmp_path: Path) -> None:
@@ -338,3 +388,16 @@ def test_an_arm_leaves_a_document_that_comes_back_as_what_was_measured(tmp_path:
     assert all(share is not None and share.value > 0 for share in shares.values())
     kept = list((tmp_path / "bazaar").glob("*/channels/*"))
     assert [path.name.split("-")[0] for path in kept] == ["popular"], "one training for both arms"
+
+
+def test_arms_of_every_learned_channel_are_played_in_the_fast_world(tmp_path: Path) -> None:
+    chosen = [job for job in load_plan(RECIPES, is_fast=True) if job.arm.name in ("with-simnet", "rivals")]
+    ended = list(run_jobs(chosen, Documents(tmp_path / "results"), measure, home=tmp_path))
+    documents = {one.job.arm.name: one.document for one in ended}
+    for name, channels in {"with-simnet": {"simnet"}, "rivals": {"comirec", "divide"}}.items():
+        document = documents[name]
+        assert document is not None, [one.reason for one in ended]
+        assert {"swing", "mind", *channels} <= set(document["channels"])
+        assert not [channel for channel, health in document["health"].items() if health["faults"]]
+        exposures = {channel: sum(map(int, document["channels"][channel]["exposures"].split())) for channel in channels}
+        assert all(exposures.values())

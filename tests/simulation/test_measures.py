@@ -74,6 +74,7 @@ def test_a_request_whose_24_hours_are_not_all_measured_has_no_hirate() -> None:
     found = measures()
     found.watch(retrieved(DAY + 1, [0], [1]))
     assert all(math.isnan(row.hirate) for row in found.channels())
+    assert found.channels()[0].texts() == [ALL, "0.00%", "-", "0.0000", "0.00000", "-", "0"]
 
 
 def test_counts_are_by_user_and_the_homepages_apart_from_transactions_visits_and_sessions() -> None:

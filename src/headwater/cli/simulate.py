@@ -135,28 +135,20 @@ def abtest(
         document = {
             "world": start.world.config.hash,
             "arms": [_as_object(result) for result in results],
-            "tests": {title: [vars(one) for one in differences] for title, differences in tests.items()},
+            "tests": {title: [_without_nan(vars(one)) for one in differences] for title, differences in tests.items()},
             "sample_ratio": vars(ratio),
             "a_a": {"times": rerandomisations, "shares": shares},
         }
-        output.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        output.write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def print_arm(console: Console, result: ArmResult) -> None:
     """An arm's channels as in table 1 of the nearline paper, and what went wrong with any of them."""
-    table = Table(
-        "channel", "PVR", "Hirate", "CTR", "CTCVR", "retrieved", "purchases", title=result.arm.name, box=box.SIMPLE
-    )
+    from headwater.simulation.measures import COLUMNS
+
+    table = Table(*COLUMNS, title=result.arm.name, box=box.SIMPLE)
     for row in result.measures.channels():
-        table.add_row(
-            row.name,
-            f"{row.pvr:.2%}",
-            f"{row.hirate:.2%}",
-            f"{row.ctr:.4f}",
-            f"{row.ctcvr:.5f}",
-            f"{row.retrieved:.0f}",
-            f"{row.purchases:,}",
-        )
+        table.add_row(*row.texts())
     console.print(table)
     for name, health in result.health.items():
         if health.faults:
@@ -181,11 +173,16 @@ def print_differences(console: Console, title: str, differences: list[Difference
 def _as_object(result: ArmResult) -> dict[str, object]:
     return {
         "name": result.arm.name,
-        "channels": [vars(row) for row in result.measures.channels()],
+        "channels": [_without_nan(vars(row)) for row in result.measures.channels()],
         "funnel": result.funnel.counts.tolist(),
         "health": {name: vars(health) for name, health in result.health.items()},
         "stream_records": result.records,
     }
+
+
+def _without_nan(values: dict[str, object]) -> dict[str, object]:
+    """JSON has no nan: None stands for what is not defined."""
+    return {name: None if value != value else value for name, value in values.items()}
 
 
 def settings(path: Path | None) -> BazaarConfig:

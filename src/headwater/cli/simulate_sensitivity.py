@@ -31,7 +31,7 @@ def sensitivity(
 
     Example: headwater simulate sensitivity recipes/bazaar/control.toml recipes/bazaar/treatment.toml
     """
-    from headwater.reproduce.bazaar.sensitivity import chosen_variants, run
+    from headwater.reproduce.bazaar.sensitivity import chosen_variants, done, run
     from headwater.reproduce.bazaar.sensitivity_page import sheet, write_page
     from headwater.reproduce.show import print_sheet
     from headwater.simulation.arms import load_arm, require_same_world
@@ -40,11 +40,10 @@ def sensitivity(
     arms = [load_arm(path) for path in (control, treatment)]
     require_same_world(*arms)
     chosen = chosen_variants(only or [])
-    found = []
     with console.status("") as status:
-        for variant, document in run(chosen, arms, users, results, status.update):
-            found.append((variant, document))
-            console.print(f"{len(found)} of {len(chosen)}: {variant.id}", highlight=False)
+        for at, (variant, _) in enumerate(run(chosen, arms, users, results, status.update), 1):
+            console.print(f"{at} of {len(chosen)}: {variant.id}", highlight=False)
+    found = done(arms, users, results)
     print_sheet(console, sheet(found))
     page = write_page(found, report or home / "reports" / "bazaar-sensitivity", console.print)
     console.print(f"the same with a picture: {page}", soft_wrap=True, markup=False, highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
@@ -36,6 +37,9 @@ figure { margin: 18px 0; } figure img { max-width: 100%; } nav a { margin-right:
 .pair table { width: 100%; } .pair td { white-space: normal; }
 .pair td.number { text-align: right; white-space: nowrap; }
 .pair td:nth-child(2) { text-align: left; } .shared { color: var(--ours); font-weight: 600; }
+.yes, .no, .unsure { font-weight: 600; padding: 1px 7px; border-radius: 9px; white-space: nowrap; }
+.yes { background: #d9efe0; color: #1c6b3a; } .no { background: #f7dcd6; color: #9a3520; }
+.unsure { background: #e8ecf1; color: #566070; }
 .kind { color: var(--dim); font-size: 12.5px; } .bar { height: 5px; background: var(--ours); border-radius: 2px; }
 """
 
@@ -65,6 +69,9 @@ def pictures(draw: Callable[[], Sequence[tuple[Path, str]]], name: str, say: Cal
 
 INDEX, TABLES = "index.html", "tables.md"
 """What `write_pages` writes."""
+
+VERDICT = re.compile(r"(?<=<td>)(yes|not sure|no)\b|\b(yes|not sure|no)(?=:)")
+"""A word that answers a question: at the beginning of a cell, or before a colon."""
 
 F = TypeVar("F", bound=Named)
 
@@ -97,7 +104,7 @@ def write_pages(
     for one in found:
         said, tables = words(one), sheets(one)
         parts.append(f"<h2 id='{escape(one.recipe)}'>{escape(one.recipe)}</h2>")
-        parts.append(said.html().replace("<table>", "<table class='words'>", 1))
+        parts.append(_in_words(said))
         parts.append(pictures(partial(draw, one, folder), one.recipe, say))
         parts += [sheet.html() for sheet in tables]
         markdown += [sheet.markdown() for sheet in (said, *tables)]
@@ -106,3 +113,10 @@ def write_pages(
     (folder / INDEX).write_text(page(title, body), encoding="utf-8")
     (folder / TABLES).write_text("\n".join(markdown), encoding="utf-8")
     return folder / INDEX
+
+
+def _in_words(sheet: Sheet) -> str:
+    """A table of sentences, in which answers catch the eye."""
+    kinds = {"yes": "yes", "no": "no", "not sure": "unsure"}
+    marked = VERDICT.sub(lambda found: f"<span class='{kinds[found[0]]}'>{found[0]}</span>", sheet.html())
+    return marked.replace("<table>", "<table class='words'>", 1)

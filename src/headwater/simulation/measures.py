@@ -56,7 +56,7 @@ class ChannelRow:
     ctr, ctcvr : float
         Of the exposures that it had retrieved.
     retrieved : float
-        Mean candidates of a request.
+        Mean candidates of a request; nan where no request was sampled, as with one measured day.
     exposures, purchases : int
     """
 
@@ -68,6 +68,17 @@ class ChannelRow:
     retrieved: float
     exposures: int
     purchases: int
+
+    def texts(self) -> list[str]:
+        """In the order of `COLUMNS`, as tables print them; a dash for what is not defined."""
+        hirate = "-" if np.isnan(self.hirate) else f"{self.hirate:.2%}"
+        retrieved = "-" if np.isnan(self.retrieved) else f"{self.retrieved:.0f}"
+        rates = [f"{self.pvr:.2%}", hirate, f"{self.ctr:.4f}", f"{self.ctcvr:.5f}"]
+        return [self.name, *rates, retrieved, f"{self.purchases:,}"]
+
+
+COLUMNS = ("channel", "PVR", "Hirate", "CTR", "CTCVR", "retrieved", "purchases")
+"""Headings of `ChannelRow.texts`."""
 
 
 def figures(mine: NDArray[np.number], everything: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
@@ -99,7 +110,7 @@ def rows_of(sums: Mapping[str, NDArray[np.int64]]) -> list[ChannelRow]:
     rows = []
     for name, mine in totals.items():
         found = {key: float(value) for key, value in figures(mine, totals[ALL]).items()}
-        for key in ("pvr", "ctr", "ctcvr", "retrieved"):
+        for key in ("pvr", "ctr", "ctcvr"):
             found[key] = 0.0 if np.isnan(found[key]) else found[key]
         exposures, purchases = (int(mine[SUMS.index(count)]) for count in ("exposures", "purchases"))
         rows.append(ChannelRow(name=name, exposures=exposures, purchases=purchases, **found))

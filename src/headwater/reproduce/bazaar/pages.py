@@ -13,6 +13,7 @@ from headwater.reproduce.bazaar.timeline import KEY, STYLE, timeline, told
 from headwater.reproduce.page import page, pictures
 from headwater.reproduce.sheet import Cell, Sheet
 from headwater.simulation.config import SCENARIOS
+from headwater.simulation.measures import COLUMNS
 from headwater.simulation.summary import STAGES
 
 if TYPE_CHECKING:
@@ -107,25 +108,13 @@ def _differences(title: str, differences: Sequence[Difference]) -> Sheet:
 
 
 def _channels(result: ArmResult) -> Sheet:
-    lines = [
-        [
-            Cell(row.name),
-            Cell(f"{row.pvr:.2%}"),
-            Cell(f"{row.hirate:.2%}"),
-            Cell(f"{row.ctr:.4f}"),
-            Cell(f"{row.ctcvr:.5f}"),
-            Cell(f"{row.retrieved:.0f}"),
-            Cell(f"{row.purchases:,}"),
-        ]
-        for row in result.measures.channels()
-    ]
+    lines = [[Cell(text) for text in row.texts()] for row in result.measures.channels()]
     failed = [
         f"{name} failed {health.faults} of {health.asked} times. {health.cut_off}"
         for name, health in result.health.items()
         if health.faults
     ]
-    heads = ["channel", "PVR", "Hirate", "CTR", "CTCVR", "retrieved", "purchases"]
-    return Sheet(result.arm.name, heads, lines, failed)
+    return Sheet(result.arm.name, COLUMNS, lines, failed)
 
 
 def _funnel(result: ArmResult) -> Sheet:

@@ -96,14 +96,24 @@ def run(
     """
     for variant in chosen:
         control, treatment = (variant.of(arm, users) for arm in arms)
-        config = _hash(control, treatment)
-        path = folder / f"{variant.id}.json"
-        document = read_document(path)
-        if document.get("config") != config:
+        document = _kept(variant, arms, users, folder)
+        if document is None:
             found = _played(control, treatment, lambda text, name=variant.id: say(f"{name}: {text}"))
-            document = {"config": config, "variant": variant.id, "users": users, **found}
-            write_document(path, document)
+            document = {"config": _hash(control, treatment), "variant": variant.id, "users": users, **found}
+            write_document(folder / f"{variant.id}.json", document)
         yield variant, document
+
+
+def done(arms: Sequence[ArmConfig], users: int, folder: Path) -> list[tuple[Variant, dict[str, Any]]]:
+    """Every variant that was played so far, by whichever machine, with what was found."""
+    kept = [(variant, _kept(variant, arms, users, folder)) for variant in variants()]
+    return [(variant, document) for variant, document in kept if document is not None]
+
+
+def _kept(variant: Variant, arms: Sequence[ArmConfig], users: int, folder: Path) -> dict[str, Any] | None:
+    """Its document, where it is one of these arms and users."""
+    document = read_document(folder / f"{variant.id}.json")
+    return document if document.get("config") == _hash(*(variant.of(arm, users) for arm in arms)) else None
 
 
 def _played(control: ArmConfig, treatment: ArmConfig, say: Callable[[str], None]) -> dict[str, Any]:

@@ -37,12 +37,13 @@ def sheet(found: Found) -> Sheet:
         line += [f"{ctr['control']:.4f}", f"{ctr['treatment']:.4f}", *_said(ctr)] if ctr else ["-"] * 4
         line += [f"{diversity['relative']:+.0%}" if diversity else "-"]
         lines.append([Cell(text) for text in line])
-    users, row = found[0][1]["users"], found[0][1]["row"]
+    users = found[0][1]["users"]
+    sources = [f"{document['row']['commit']}, {document['row']['machine']}" for _, document in found]
     names = found[0][1]["arms"]
     notes = [
         f"{users:,} users, {DAYS.warm_up} days of warm-up and {DAYS.measured} measured; every user in both arms "
         f"(“{names[0]}” and “{names[1]}”), 95% intervals from a bootstrap over users",
-        f"{row['commit']}, {row['machine']}",
+        "; ".join(dict.fromkeys(sources)),
     ]
     heads = ["world", "PVR of nearline", "CTR control", "CTR treatment", "difference", "95%", "diversity"]
     return Sheet(TITLE, heads, lines, notes)
@@ -55,7 +56,9 @@ def write_page(found: Found, folder: Path, say: Callable[[str], None]) -> Path:
         "The same two arms in worlds of which one parameter has another value. Where the figures hardly move, the "
         "outcome does not hang on how that parameter was chosen; where they move, it does."
     )
-    drawn = pictures(lambda: _draw(found, folder), "the sensitivity", say)
+    # What varies is drawn around the frozen world: there is no picture until that was played.
+    has_frozen = any(not variant.key for variant, _ in found)
+    drawn = pictures(lambda: _draw(found, folder), "the sensitivity", say) if has_frozen else ""
     body = f"<h1>{TITLE}</h1><p class='lead'>{lead}</p>{drawn}{sheet(found).html()}"
     (folder / "index.html").write_text(page(TITLE, body), encoding="utf-8")
     return folder / "index.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +11,23 @@ from headwater.reproduce.nearline.found import Arm, Estimate, Found
 from headwater.reproduce.sheet import NOT_PUBLISHED, Cell
 from headwater.show import NOT_RUN
 from headwater.simulation.abtest import Difference
-from headwater.simulation.measures import COUNTS
+from headwater.simulation.measures import ALL, COUNTS
 
-INTERVAL = "in brackets: the 95% interval of a bootstrap over 250 groups of users, 1,000 draws"
+INTERVAL = "in brackets: the 95% interval of a bootstrap over 250 groups of the users of each world, 1,000 draws"
+
+
+NAMES = {
+    ALL: "Online, all",
+    "swing": "SWING",
+    "mind": "MIND",
+    "glare": "Glare",
+    "nearline/mini_detail": "MNR, mini-detail",
+    "nearline/post_purchase": "MNR, post-purchase",
+    "nearline/main_search": "MNR, main search",
+    "nearline/in_shop": "MNR, in-shop",
+    "nearline/photo_search": "MNR, photo search",
+}
+"""Channel -> how tables call it."""
 
 
 def percent(estimate: Estimate, *, is_relative: bool = False) -> str:
@@ -50,14 +65,27 @@ def provenance(found: Found, names: Sequence[str]) -> list[str]:
     arms = [arm for name in dict.fromkeys(names) if (arm := found.arm(name))]
     if not arms:
         return []
-    one = arms[0].document
+    documents = [document for arm in arms for document in arm.documents]
     exposures = {int(arm.users[:, COUNTS.index("exposures")].sum()) for arm in arms}
-    commits = ", ".join(dict.fromkeys(arm.document["row"]["commit"] for arm in arms))
-    machines = ", ".join(dict.fromkeys(arm.document["row"]["machine"] for arm in arms))
-    days = one["row"]["settings"]["days"]
+    commits = ", ".join(dict.fromkeys(document["row"]["commit"] for document in documents))
+    machines = ", ".join(dict.fromkeys(document["row"]["machine"] for document in documents))
+    worlds = list(dict.fromkeys(document["world"] for document in documents))
+    size, days = documents[0]["dataset"], documents[0]["row"]["settings"]["days"]
     return [
-        f"world {one['world']}: {one['dataset']['users']:,} users, {one['dataset']['items']:,} items; "
+        f"world{'s' if len(worlds) > 1 else ''} {', '.join(worlds)}: {size['users']:,} users, {size['items']:,} items"
+        f"{' each' if len(worlds) > 1 else ''}; "
         f"{days['warm_up']} days shared, {days['settle']} to settle, {days['measured']} measured; "
         f"{min(exposures):,} to {max(exposures):,} homepage exposures an arm",
         f"commit {commits}; {machines}",
+        *_faults(documents),
+    ]
+
+
+def _faults(documents: Sequence[dict[str, Any]]) -> list[str]:
+    """What channels failed, if any did."""
+    return [
+        f"{document['job']}: {name} failed {health['faults']} of {health['asked']} times. {health['cut_off']}"
+        for document in documents
+        for name, health in document.get("health", {}).items()
+        if health["faults"]
     ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headwater.experiment.canvas import new_figure, plain
+from headwater.reproduce.nearline.cells import NAMES
 from headwater.reproduce.nearline.found import Estimate, Found
 from headwater.reproduce.nearline.plan import BASE, EVERYTHING, SEARCH
 from headwater.reproduce.nearline.published import TABLE_1, TABLE_4
-from headwater.reproduce.nearline.tables import NAMES, policy_arm, values_of
+from headwater.reproduce.nearline.tables import policy_arm, values_of
 from headwater.simulation.measures import ALL
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
         ),
         "alpha-beta": (
             _curves,
-            "Table 4: MNR of main search by alpha and by beta; PVR, and CTCVR relative to the base. The paper has "
-            "alpha alone.",
+            "Table 4: MNR of main search by α and by β, which order a queue by (α + rank) · (β + visits ago): PVR "
+            "above, CTCVR against the base below, with 95% intervals. The paper has α alone.",
         ),
     }
     made = []
@@ -77,39 +78,47 @@ def _curves(found: Found) -> Figure | None:
     base = found.arm(BASE)
     if base is None:
         return None
-    figure, axes = new_figure(2, 10, 3.4)
+    figure, axes = new_figure(2, 10, 6, rows=2, share="row")
     drawn = 0
-    for axis, name in zip(axes, ("alpha", "beta"), strict=True):
-        points: list[tuple[int, Estimate, Estimate]] = []
-        for value in values_of(found, name):
-            arm = found.arm(policy_arm(found, name, value))
-            share = arm.figure(SEARCH, "pvr") if arm else None
-            gain = arm.against(SEARCH, "ctcvr", base, SEARCH) if arm else None
-            if share is not None and gain is not None:
-                points.append((value, share, gain))
-        drawn = max(drawn, len(points))
-        values = [value for value, *_ in points]
-        shares, gains = [share for _, share, _ in points], [gain for *_, gain in points]
-        for figures, colour, label in ((shares, OURS, "PVR, %"), (gains, "#333333", "CTCVR against the base, %")):
-            heights = [100 * one.value for one in figures]
-            axis.errorbar(
-                values,
-                heights,
-                yerr=_errors(figures),
-                marker="o",
-                color=colour,
-                label=f"{label}, ours",
-                capsize=2,
-            )
-        if name == "alpha":
-            theirs = [(alpha, row.ctcvr) for alpha, row in TABLE_4.items() if row.ctcvr is not None]
-            axis.plot(*zip(*[(alpha, 100 * gain) for alpha, gain in theirs], strict=True), "s--", color=THEIRS,
-                      label="CTCVR, published")  # fmt: skip
-        axis.set(xscale="log", xlabel=name)
-        axis.axhline(0, color="#5b6676", lw=0.8)
-        axis.legend(frameon=False, fontsize=8)
-        plain(axis)
+    for column, name in enumerate(("alpha", "beta")):
+        arms = {value: found.arm(policy_arm(found, name, value)) for value in values_of(found, name)}
+        played = {value: arm for value, arm in arms.items() if arm is not None}
+        drawn = max(drawn, len(played))
+        shares = {value: arm.figure(SEARCH, "pvr") for value, arm in played.items()}
+        gains = {value: arm.against(SEARCH, "ctcvr", base, SEARCH) for value, arm in played.items()}
+        published = TABLE_4 if name == "alpha" else {}
+        theirs = {
+            "pvr": {value: row.pvr for value, row in published.items()},
+            "ctcvr": {value: row.ctcvr for value, row in published.items()},
+        }
+        for row, (ours, of) in enumerate(((shares, "pvr"), (gains, "ctcvr"))):
+            _curve(axes[2 * row + column], ours, theirs[of])
+        own = next(value for value, arm in played.items() if arm is base)
+        axes[2 + column].annotate("the base", (own, 0), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        axes[2 + column].axhline(0, color="#5b6676", lw=0.8)
+        axes[2 + column].set_xlabel({"alpha": "α, added to the rank", "beta": "β, added to the visit's place"}[name])
+    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylabel("PVR, %")
+    axes[2].set_ylabel("CTCVR against the base, %")
+    axes[0].legend(frameon=False, fontsize=8)
     return figure if drawn > 1 else None
+
+
+def _curve(axis: Any, ours: Mapping[int, Estimate | None], theirs: Mapping[int, float | None]) -> None:
+    """Ours with intervals, and what was published, over a logarithmic axis whose ticks are the values played."""
+    known = {value: estimate for value, estimate in ours.items() if estimate is not None}
+    heights = [100 * estimate.value for estimate in known.values()]
+    axis.set_xscale("log")
+    axis.errorbar(
+        list(known), heights, yerr=_errors(list(known.values())), marker="o", color=OURS, capsize=3, label="ours"
+    )
+    shown = {value: 100 * height for value, height in theirs.items() if height is not None}
+    if shown:
+        axis.plot(list(shown), list(shown.values()), "s--", color=THEIRS, label="published")
+    axis.set_xticks(list(known), [str(value) for value in known])
+    axis.minorticks_off()
+    axis.grid(axis="y", color="#e6ebf0", lw=0.7)
+    plain(axis)
 
 
 def _errors(estimates: Sequence[Estimate]) -> list[list[float]]:

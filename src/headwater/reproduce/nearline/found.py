@@ -36,17 +36,18 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm that was played.
+    """One arm that was played, in one world or in several: sums of several worlds' users stand one below the other.
 
     Attributes
     ----------
-    document : dict
+    documents : tuple of dict
+        One for each world.
     users : (users, len(COUNTS)) int64
-    channels : dict of str to (GROUPS, len(SUMS)) int64
+    channels : dict of str to (worlds * GROUPS, len(SUMS)) int64
     funnel : (6, 6) int64
     """
 
-    document: dict[str, Any]
+    documents: tuple[dict[str, Any], ...]
     users: NDArray[np.int64]
     channels: dict[str, NDArray[np.int64]]
     funnel: NDArray[np.int64]
@@ -54,8 +55,10 @@ class Arm:
     @property
     def source(self) -> str:
         """Where its figures come from."""
-        row = self.document["row"]
-        return f"{self.document['job']}, config {row['config']}, commit {row['commit']}, {row['machine']}"
+        named = [(document["job"], document["row"]) for document in self.documents]
+        return "; ".join(
+            f"{job}, config {row['config']}, commit {row['commit']}, {row['machine']}" for job, row in named
+        )
 
     def figure(self, channel: str, name: str) -> Estimate | None:
         """PVR, Hirate, CTR or CTCVR of a channel, see `figures`; None where it is not defined."""
@@ -75,7 +78,8 @@ class Arm:
 
     def _drawn(self, channel: str, name: str) -> NDArray[np.float64]:
         """(1 + DRAWS,) the figure itself, then that of each draw of users."""
-        return figures(_weights() @ self.channels[channel], _weights() @ self.channels[ALL])[name]
+        weights = _weights(len(self.channels[ALL]))
+        return figures(weights @ self.channels[channel], weights @ self.channels[ALL])[name]
 
 
 @dataclass(frozen=True)
@@ -88,42 +92,82 @@ class Found:
     arms : dict of str to Arm
         By name; without those that were not played.
     planned : list of ArmJob
+        Of its first world.
+    worlds : tuple of Found
+        Each world by itself, where the arms are those of several.
     """
 
     recipe: str
     arms: dict[str, Arm]
     planned: list[ArmJob] = field(default_factory=list)
+    worlds: tuple[Found, ...] = ()
 
     def arm(self, name: str) -> Arm | None:
         return self.arms.get(name)
 
 
 def read_found(jobs: Sequence[ArmJob], documents: Documents, say: Callable[[str], None]) -> list[Found]:
-    """What there is of each recipe that has any, in the plan's order.
+    """What there is of each recipe that has any, in the plan's order; all its worlds together, see `together`.
 
-    Of documents of one recipe that go on from other first days than the first does, those are left out, and said.
+    Of documents of one world that go on from other first days than the first does, those are left out, and said.
     Raises `ArtefactError` where a document is none of such a job.
     """
     found = []
-    for name in dict.fromkeys(job.recipe_name for job in jobs):
-        its_jobs = [job for job in jobs if job.recipe_name == name]
-        arms: dict[str, Arm] = {}
-        checksum = None
-        for job in its_jobs:
-            document = documents.read(job)
-            if document is None:
-                continue
-            missing = [part for part in NEEDED if part not in document]
-            if missing:
-                raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
-            checksum = checksum or document["dataset"]["checksum"]
-            if document["dataset"]["checksum"] != checksum:
-                say(f"{job.id} went on from other first days than the jobs before it, and is left out: run it again")
-                continue
-            arms[job.arm.name] = _read(document, str(documents.path(job)))
-        if arms:
-            found.append(Found(name, arms, its_jobs))
+    for recipe in dict.fromkeys(job.recipe for job in jobs):
+        its_jobs = [job for job in jobs if job.recipe == recipe]
+        names = dict.fromkeys(job.recipe_name for job in its_jobs)
+        worlds = [_world([job for job in its_jobs if job.recipe_name == name], documents, say) for name in names]
+        played = [world for world in worlds if world.arms]
+        if played:
+            found.append(together(played, say))
     return found
+
+
+def together(worlds: Sequence[Found], say: Callable[[str], None]) -> Found:
+    """The arms of all worlds that have played what the first has; the others are left out, and said.
+
+    A figure is then of the sums over all users of all these worlds, and a user is compared with itself in its own.
+    """
+    first, whole = worlds[0], []
+    for world in worlds:
+        missing = first.arms.keys() - world.arms.keys()
+        if missing:
+            say(f"{world.recipe} has not played {min(missing)} ({len(missing)} missing), and is left out of the tables")
+        else:
+            whole.append(world)
+    if len(whole) == 1:
+        return first
+    arms = {name: _stacked([world.arms[name] for world in whole]) for name in first.arms}
+    return Found(first.recipe, arms, first.planned, tuple(whole))
+
+
+def _stacked(arms: Sequence[Arm]) -> Arm:
+    # A channel that gave nothing in one of the worlds has no sums there.
+    names = [name for name in arms[0].channels if all(name in arm.channels for arm in arms)]
+    return Arm(
+        tuple(document for arm in arms for document in arm.documents),
+        np.concatenate([arm.users for arm in arms]),
+        {name: np.concatenate([arm.channels[name] for arm in arms]) for name in names},
+        np.sum([arm.funnel for arm in arms], axis=0),
+    )
+
+
+def _world(jobs: Sequence[ArmJob], documents: Documents, say: Callable[[str], None]) -> Found:
+    arms: dict[str, Arm] = {}
+    checksum = None
+    for job in jobs:
+        document = documents.read(job)
+        if document is None:
+            continue
+        missing = [part for part in NEEDED if part not in document]
+        if missing:
+            raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
+        checksum = checksum or document["dataset"]["checksum"]
+        if document["dataset"]["checksum"] != checksum:
+            say(f"{job.id} went on from other first days than the jobs before it, and is left out: run it again")
+            continue
+        arms[job.arm.name] = _read(document, str(documents.path(job)))
+    return Found(jobs[0].recipe_name, arms, list(jobs))
 
 
 def _read(document: dict[str, Any], place: str) -> Arm:
@@ -132,7 +176,7 @@ def _read(document: dict[str, Any], place: str) -> Arm:
         channels = {name: _columns(lines, SUMS) for name, lines in document["channels"].items()}
         if any(sums.shape != (GROUPS, len(SUMS)) for sums in channels.values()) or ALL not in channels:
             raise ValueError(f"sums of {GROUPS} groups were expected, {ALL!r} among them")
-        return Arm(document, users, channels, np.array(document["funnel"], np.int64))
+        return Arm((document,), users, channels, np.array(document["funnel"], np.int64))
     except (KeyError, ValueError) as error:
         raise ArtefactError(f"{place} is damaged ({error}); move it away and run the job again") from error
 
@@ -142,10 +186,10 @@ def _columns(lines: dict[str, str], names: Sequence[str]) -> NDArray[np.int64]:
 
 
 @cache
-def _weights() -> NDArray[np.float64]:
-    """(1 + DRAWS, GROUPS) all groups once, then how often each was drawn: Poisson, alike for every arm."""
-    drawn = np.random.default_rng(11).poisson(1.0, (DRAWS, GROUPS))
-    return np.concatenate([np.ones((1, GROUPS)), drawn.astype(np.float64)])
+def _weights(groups: int) -> NDArray[np.float64]:
+    """(1 + DRAWS, groups) all groups once, then how often each was drawn: Poisson, alike for every arm."""
+    drawn = np.random.default_rng(11).poisson(1.0, (DRAWS, groups))
+    return np.concatenate([np.ones((1, groups)), drawn.astype(np.float64)])
 
 
 def _estimate(drawn: NDArray[np.float64]) -> Estimate | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headwater.reproduce.nearline.cells import INTERVAL, difference, figure, provenance, relative
+from headwater.reproduce.nearline.cells import INTERVAL, NAMES, difference, figure, provenance, relative
 from headwater.reproduce.nearline.found import Arm, Found
 from headwater.reproduce.nearline.others import others
 from headwater.reproduce.nearline.plan import BASE, EVERYTHING, ONLINE, SEARCH
@@ -19,6 +19,7 @@ from headwater.reproduce.nearline.published import (
     TRANSACTIONS,
     Published,
 )
+from headwater.reproduce.nearline.worlds import worlds
 from headwater.reproduce.sheet import NOT_PUBLISHED, Cell, Sheet
 from headwater.show import NOT_RUN
 from headwater.simulation.abtest import Difference, assign, paired, sample_ratio, split
@@ -26,23 +27,11 @@ from headwater.simulation.config import SCENARIOS
 from headwater.simulation.measures import ALL, METRICS, REFERENCE_K
 from headwater.simulation.summary import STAGES
 
-NAMES = {
-    ALL: "Online, all",
-    "swing": "SWING",
-    "mind": "MIND",
-    "glare": "Glare",
-    "nearline/mini_detail": "MNR, mini-detail",
-    "nearline/post_purchase": "MNR, post-purchase",
-    "nearline/main_search": "MNR, main search",
-    "nearline/in_shop": "MNR, in-shop",
-    "nearline/photo_search": "MNR, photo search",
-}
-
 
 def sheets(found: Found) -> list[Sheet]:
-    """Every table of one world."""
+    """Every table of one recipe."""
     tables = [_table_1, _table_2, _table_3, _table_4, _betas, _online, _funnel]
-    return [*(table(found) for table in tables), *others(found)]
+    return [*(table(found) for table in tables), *others(found), *worlds(found)]
 
 
 def policy_arm(found: Found, name: str, value: int) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from headwater.reproduce.nearline.cells import percent
+from collections.abc import Callable
+
+from headwater.reproduce.nearline.cells import NAMES, percent
 from headwater.reproduce.nearline.found import Estimate, Found
 from headwater.reproduce.nearline.plan import BASE, EVERYTHING, SEARCH
-from headwater.reproduce.nearline.tables import NAMES, online_test, policy_arm, values_of
+from headwater.reproduce.nearline.plan import RIVALS as RIVALS_ARM
+from headwater.reproduce.nearline.published import DIVIDE_TABLE_6
+from headwater.reproduce.nearline.tables import online_test, policy_arm, values_of
 from headwater.reproduce.sheet import Cell, Sheet
 from headwater.show import NOT_RUN
+from headwater.simulation.abtest import paired
 from headwater.simulation.measures import ALL
 
 LONG = tuple(f"nearline/{name}" for name in ("mini_detail", "post_purchase", "main_search"))
@@ -32,6 +37,7 @@ def verdicts(found: Found) -> Sheet:
         ("Does PVR stay within 5% of itself for every alpha?", _stable),
         ("Is less bought where alpha is 200 or 500 than where it is 50?", _large_alpha),
         ("Are there more transactions with MNR than without?", _transactions),
+        *_of_other_papers(found),
     ]
     lines = [[Cell(question), Cell(answer(found))] for question, answer in asked]
     return Sheet(
@@ -148,3 +154,34 @@ def _transactions(found: Found) -> str:
     everywhere = said(Estimate(one.relative, one.low, one.high), expects_more=True)
     home = said(Estimate(bought.relative, bought.low, bought.high), expects_more=True)
     return f"in all scenarios {everywhere}; of what the homepage exposes {home}"
+
+
+def _of_other_papers(found: Found) -> list[tuple[str, Callable[[Found], str]]]:
+    """Of Paths and of Divide, where their arms are planned."""
+    asked = []
+    base, *rest = [job.arm.name for job in found.planned if job.arm.name.startswith("with-")] or [""]
+    for arm in rest:
+        for metric, words in (("CTR", "clicked more often"), ("diversity", "more diverse")):
+            question = f"Is a homepage {words} with {arm.removeprefix('with-')} than with {base.removeprefix('with-')}?"
+            asked.append((question, _tested(arm, base, metric)))
+    if any(job.arm.name == RIVALS_ARM for job in found.planned):
+        asked.append(("Is what Divide found clicked more often than what ComiRec found?", _divide))
+    return asked
+
+
+def _tested(arm: str, control: str, metric: str) -> Callable[[Found], str]:
+    def answer(found: Found) -> str:
+        treated, base = found.arm(arm), found.arm(control)
+        if treated is None or base is None:
+            return NOT_RUN
+        one = next(one for one in paired(base.users, treated.users) if one.metric == metric)
+        return said(Estimate(one.relative, one.low, one.high), expects_more=True)
+
+    return answer
+
+
+def _divide(found: Found) -> str:
+    arm = found.arm(RIVALS_ARM)
+    base, name = DIVIDE_TABLE_6
+    gain = arm.against(name, "ctr", arm, base) if arm else None
+    return said(gain, expects_more=True) if gain else NOT_RUN
