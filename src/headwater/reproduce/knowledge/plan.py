@@ -52,10 +52,10 @@ EVERYWHERE = (BASE, EVERYTHING, OURS, SHUFFLED)
 """Methods of every sub-domain; the others are of the largest."""
 
 HEADLINE = (
-    BASE, EVERYTHING, "merging", "fine-tune", *BASELINES, "keep-c", OURS, SHUFFLED,
+    BASE, EVERYTHING, "merging", "fine-tune", *BASELINES, "keep-c", OURS, SHUFFLED, "keep-click",
     "keep-decomposed", "keep-degenerated", "keep-served",
 )  # fmt: skip
-"""Methods under several seeds: of Table 2 and of Table 8."""
+"""Methods under several seeds: of Tables 2, 4 and 8."""
 
 WATCHED = ("fine-tune", "base-inherited", OURS, "keep-inherited", "keep-concatenated", "keep-concatenated-inherited")
 """Methods that are measured while they learn, too, in the largest sub-domains."""
