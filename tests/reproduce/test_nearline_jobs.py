@@ -344,6 +344,8 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, monkeypatch: pytest
     found = found_of(Documents(tmp_path), given, monkeypatch)
     assert [path.name for path, _ in draw(found, tmp_path)] == ["small-channels.png", "small-alpha-beta.png"]
     assert draw(Found("small", {}), tmp_path) == []
+    tested = Found("small", {ONLINE: found.arms[BASE], EVERYTHING: found.arms[EVERYTHING]})
+    assert "small-live.png" in [path.name for path, _ in draw(tested, tmp_path)]
 
 
 def test_an_arm_that_went_on_from_other_first_days_is_left_out_and_a_damaged_document_is_named(
