@@ -20,13 +20,18 @@ from headwater.ranking.din import DINConfig
 from headwater.reproduce.jobs import Documents, run_jobs
 from headwater.reproduce.knowledge.config import KnowledgeRecipe
 from headwater.reproduce.knowledge.cut import VALIDATION, Cut, pieces
+from headwater.reproduce.knowledge.drawings import draw
 from headwater.reproduce.knowledge.found import gain_over, numbers, read_found
 from headwater.reproduce.knowledge.measure import measure
 from headwater.reproduce.knowledge.methods import Shuffled, Trial, keep_c
+from headwater.reproduce.knowledge.pages import write_report
+from headwater.reproduce.knowledge.parts import Unfinished
 from headwater.reproduce.knowledge.plan import EVERYWHERE, METHODS, KnowledgeJob, load_plan
 from headwater.reproduce.knowledge.search import load_knowledge_search
 from headwater.reproduce.knowledge.search import run as try_all
+from headwater.reproduce.knowledge.steps import half_of_the_gain, steps_to_half
 from headwater.reproduce.knowledge.tables import sheets
+from headwater.reproduce.knowledge.verdicts import verdicts
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "reproduce" / "knowledge"
 SEARCHES = Path(__file__).parents[2] / "recipes" / "search" / "knowledge"
@@ -287,6 +292,56 @@ def test_jobs_are_resumed_and_tables_say_what_was_not_run(
     assert Documents(tmp_path / "results").is_outdated(changed[0])
 
 
+def test_a_job_that_was_stopped_goes_on_and_machines_share_its_sub_domains(
+    tmp_path: Path, ratings: Dataset, recipe: KnowledgeRecipe
+) -> None:
+    job, trained = KnowledgeJob("rated", recipe, "keep", 0), []
+    whole = measure(job, ratings, lambda _: None)
+    assert len(whole["domains"]) > 2
+    say = lambda text: trained.append(text.partition(": ")[0]) if ": plugged" in text else None  # noqa: E731
+    with pytest.raises(Unfinished, match=r"keep/0 has 1 of .* sub-domains; run .*War"):
+        measure(job, ratings, say, folder=tmp_path, domains=["Drama"])
+    with pytest.raises(ConfigError, match="no sub-domain 'Darma'"):
+        measure(job, ratings, say, folder=tmp_path, domains=["Darma"])
+    again = measure(job, ratings, say, folder=tmp_path)
+    assert sorted(trained) == sorted(whole["domains"]), "each once"
+    assert {name: again[name] for name in again if name != "seconds"} == {
+        name: whole[name] for name in whole if name != "seconds"
+    }
+    assert not list((tmp_path / "parts").iterdir()), "the document has all of them"
+    changed = KnowledgeJob("rated", recipe.model_copy(update={"passes": 2}), "keep", 0)
+    with pytest.raises(Unfinished, match="has 1 of"):
+        measure(job, ratings, say, folder=tmp_path, domains=["Drama"])
+    with pytest.raises(Unfinished, match=r"run .*Drama"):
+        measure(changed, ratings, say, folder=tmp_path, domains=["War"])
+
+
+def test_what_the_paper_claims_is_answered_in_words(tmp_path: Path, ratings: Dataset, recipe: KnowledgeRecipe) -> None:
+    pack(ratings, tmp_path / "packed" / "rated.npz")
+    methods = ("base", "keep", "keep-shuffled", "fine-tune", "keep-inherited", "keep-concatenated")
+    jobs = [KnowledgeJob("rated", recipe, method, 0) for method in methods]
+    run(jobs, tmp_path / "results", tmp_path / "packed")
+    (found,) = read_found(jobs, Documents(tmp_path / "results"))
+    answers = {question.text: answer.text for question, answer in verdicts(found).lines}
+    gain, low, high = gain_over(found.runs["base"], found.runs["keep"], "all")
+    (ahead,) = [answer for question, answer in answers.items() if question.startswith("Is KEEP ahead of Base")]
+    assert ahead.endswith(f": {gain:+.4f} ({low:+.4f} to {high:+.4f})")
+    assert (ahead.startswith("yes"), ahead.startswith("no")) == (low > 0, high < 0)
+    assert [answer for question, answer in answers.items() if "decomposition" in question] == ["not run"]
+    half = half_of_the_gain(found)
+    curve = found.runs["keep-inherited"][0]["domains"]["War"]["curve"]
+    assert half == pytest.approx((curve[0]["inside"] + curve[-1]["inside"]) / 2)
+    there = steps_to_half(found, "keep-inherited")
+    assert there is not None
+    assert there[1] == round(there[0] * curve[-1]["learned"] / SIZES["training"].batch_size)
+    assert f"plugged into the trained model: {there[1]:,} ({there[0]:.0%} of its learning)" in "".join(answers.values())
+    pictures = draw(found, tmp_path)
+    assert [path.name for path, _ in pictures] == ["rated-gains.png", "rated-learning.png", "rated-domains.png"]
+    page = write_report([found], tmp_path, lambda _: None).read_text(encoding="utf-8")
+    assert page.count("<img ") == 3
+    assert ahead in page
+
+
 def test_a_gain_is_pooled_over_users_and_its_interval_is_of_resampled_users() -> None:
     def document(*areas: float, samples: tuple[int, ...] = (10, 30), seed: int = 0) -> dict[str, Any]:
         words = [round(1000 * n * area) for n, area in zip(samples, areas, strict=True)]
@@ -307,8 +362,8 @@ def test_a_gain_is_pooled_over_users_and_its_interval_is_of_resampled_users() ->
 
 def test_the_recipes_are_read_and_headline_rows_have_several_seeds() -> None:
     jobs = load_plan(RECIPES, seeds=3)
-    assert {job.id for job in jobs} >= {"ml-1m/base/2", "ml-1m/keep/2", "ml-1m/keep-shuffled/0", "ml-1m/keep-c/0"}
-    assert "ml-1m/keep-c/1" not in {job.id for job in jobs}
+    assert {job.id for job in jobs} >= {"ml-1m/base/2", "ml-1m/keep/2", "ml-1m/keep-shuffled/0", "ml-1m/keep-c/2"}
+    assert "ml-1m/keep-user/1" not in {job.id for job in jobs}
     assert [job.id for job in load_plan(RECIPES, is_fast=True)] == [f"fast/{method}/0" for method in METHODS]
 
 

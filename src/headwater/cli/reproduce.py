@@ -84,18 +84,6 @@ def _run(
     return has_failed
 
 
-def _print_tables(console: Console, tables: list[Sheet], folder: Path) -> None:
-    """Show tables, and keep them as Markdown."""
-    from headwater.reproduce.show import print_sheet
-
-    for sheet in tables:
-        print_sheet(console, sheet)
-    if tables:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tables.md").write_text("\n".join(sheet.markdown() for sheet in tables), encoding="utf-8")
-        console.print(f"the same as Markdown: {folder / 'tables.md'}", soft_wrap=True, markup=False, highlight=False)
-
-
 def _report(
     console: Console,
     found: Sequence[F],
@@ -215,6 +203,9 @@ def knowledge(
     results: ResultsOption = None,
     report: ReportOption = None,
     only: OnlyOption = None,
+    domain: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Measure this sub-domain alone. Repeatable.")
+    ] = None,
     seeds: SeedsOption = 3,
     fast: FastOption = False,
     is_list: ListOption = False,
@@ -222,7 +213,8 @@ def knowledge(
 ) -> None:
     """KEEP (CIKM 2022) on ratings by genre, or on a log by its sub-domains: Tables 2 to 8, and every sub-domain.
 
-    Each job trains and measures one method in all its sub-domains; tables are made of the documents that jobs leave.
+    Each job trains and measures one method in all its sub-domains; tables are made of the documents that jobs leave. A
+    job that was stopped goes on with the next sub-domain; with --domain machines share it, and copy parts together.
 
     Examples: headwater reproduce knowledge --fast; headwater reproduce knowledge --only 'ml-1m/keep/*'
     """
@@ -231,8 +223,10 @@ def knowledge(
     from headwater.reproduce.jobs import chosen_jobs
     from headwater.reproduce.knowledge.found import read_found
     from headwater.reproduce.knowledge.measure import measure
+    from headwater.reproduce.knowledge.pages import write_report
     from headwater.reproduce.knowledge.plan import load_plan
     from headwater.reproduce.knowledge.tables import said_of, sheets
+    from headwater.reproduce.knowledge.verdicts import verdicts
     from headwater.reproduce.show import print_jobs
 
     console = Console()
@@ -242,12 +236,11 @@ def knowledge(
     if is_list:
         print_jobs(console, chosen, documents)
         return
-    shared = partial(measure, memory={})
+    shared = partial(measure, memory={}, folder=documents.folder, domains=domain or ())
     has_failed = is_run and _run(
         console, chosen, documents, shared, home=home, packed=packed, is_only=bool(only), said=said_of
     )
-    tables = [sheet for one in read_found(jobs, documents) for sheet in sheets(one)]
-    _print_tables(console, tables, report or home / "reports" / name)
+    _report(console, read_found(jobs, documents), sheets, verdicts, write_report, report or home / "reports" / name)
     if has_failed:
         raise typer.Exit(1)
 

@@ -19,9 +19,6 @@ NOBODY_KEY = -(1 << 63)
 
 ROWS_AT_ONCE = 4_096
 
-_HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-"""Every number of half precision, by its bits: numpy's own conversion takes as long or longer."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -63,11 +60,10 @@ class Stored:
 
     def widened(self) -> Answer:
         """[K̂_u, K̂_i, K̂_u ∘ K̂_i, K̂_uc] (eq. 6) in single precision: the same bits wherever it is done."""
-        width, halves = self.width, self.halves
-        values = np.empty((len(halves), halves.shape[1] + width), np.float32)
-        np.take(_HALVES, halves[:, : 2 * width], out=values[:, : 2 * width], mode="clip")
-        np.multiply(values[:, :width], values[:, width : 2 * width], out=values[:, 2 * width : 3 * width])
-        np.take(_HALVES, halves[:, 2 * width :], out=values[:, 3 * width :], mode="clip")
+        from headwater.knowledge.records import HALVES, widen
+
+        values = np.empty((len(self.halves), self.halves.shape[1] + self.width), np.float32)
+        widen(self.halves, HALVES, values)
         return Answer(self.version, values, self.flags)
 
 

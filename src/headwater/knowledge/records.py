@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHECKSUM_BYTES = 8
+HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+"""Every number of half precision, by its bits."""
+
 STORED_AS_RECORDS = ("user_keys", "users", "pair_offsets", "pair_categories", "pairs")
 """Arrays of what is built that a version holds by user, and not as files."""
 
 USER_UNKNOWN, ITEM_UNKNOWN, PAIR_UNKNOWN = 1, 2, 4
 """Flags of an answer: the user, the item, or user and category together get the default."""
 
-_U2, _I8, _U1 = numba.uint16, numba.int64, numba.uint8
+_U2, _I8, _F4, _U1 = numba.uint16, numba.int64, numba.float32, numba.uint8
 
 
 def key_words(keys: NDArray[np.int64]) -> list[bytes]:
@@ -166,3 +169,17 @@ def gather(words, starts, records, items, categories, vectors, default_user, def
         out[row, width : 2 * width] = item
         out[row, 2 * width :] = pair
         flags[row] = flag
+
+
+@compiled(numba.void(_read(_U2, 2), _read(_F4), _F4[:, ::1]))
+def widen(stored, halves, out):
+    """[K̂_u, K̂_i, K̂_u ∘ K̂_i, K̂_uc] of each row (eq. 6) in single precision, of what `gather` found."""
+    width = out.shape[1] - stored.shape[1]
+    for row in range(len(stored)):
+        for column in range(width):
+            of_user, of_item = halves[stored[row, column]], halves[stored[row, width + column]]
+            out[row, column] = of_user
+            out[row, width + column] = of_item
+            out[row, 2 * width + column] = of_user * of_item
+        for column in range(2 * width, stored.shape[1]):
+            out[row, width + column] = halves[stored[row, column]]

@@ -74,11 +74,10 @@ class LmdbShelf:
         import lmdb
 
         try:
-            with _opened(folder / FOLDER).env.begin() as transaction, transaction.cursor() as cursor:
-                found = dict(cursor.getmulti(keys))
+            with _opened(folder / FOLDER).env.begin() as transaction:
+                return list(map(transaction.get, keys))
         except lmdb.Error as error:
             raise StoreError(f"{folder / FOLDER} cannot be read: {error}") from error
-        return [found.get(key) for key in keys]
 
     def scan(self, version: int, folder: Path, at_once: int) -> Records:
         """See `Shelf`; in the order of keys."""

@@ -100,16 +100,17 @@ def write_pages(
         What a section says of one, first in words, its tables, and its pictures.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = []
+    parts, markdown = [], []
     for one in found:
+        said, tables = words(one), sheets(one)
         parts.append(f"<h2 id='{escape(one.recipe)}'>{escape(one.recipe)}</h2>")
-        parts.append(_in_words(words(one)))
+        parts.append(_in_words(said))
         parts.append(pictures(partial(draw, one, folder), one.recipe, say))
-        parts += [sheet.html() for sheet in sheets(one)]
+        parts += [sheet.html() for sheet in tables]
+        markdown += [sheet.markdown() for sheet in (said, *tables)]
     links = "".join(f"<a href='#{escape(one.recipe)}'>{escape(one.recipe)}</a>" for one in found)
     body = f"<h1>{title}</h1><p class='lead'>{lead}</p><nav>{links}</nav>{''.join(parts)}"
     (folder / INDEX).write_text(page(title, body), encoding="utf-8")
-    markdown = [sheet.markdown() for one in found for sheet in (words(one), *sheets(one))]
     (folder / TABLES).write_text("\n".join(markdown), encoding="utf-8")
     return folder / INDEX
 

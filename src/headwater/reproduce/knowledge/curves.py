@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headwater.data.impressions import Impressions
@@ -27,16 +27,19 @@ class Watch:
     Parameters
     ----------
     cut : Cut
+    domains : sequence of str
+        The sub-domains that are looked at.
 
     Attributes
     ----------
+    domains : sequence of str
     curves : dict of str to list
         Of each sub-domain: `learned` (impressions so far, in all passes), and GAUC `inside` and `outside` of it, both
         on the test part.
     """
 
-    def __init__(self, cut: Cut) -> None:
-        self._cut = cut
+    def __init__(self, cut: Cut, domains: Sequence[str]) -> None:
+        self._cut, self.domains = cut, domains
         self.curves: dict[str, list[dict[str, float]]] = {}
         self._asked: tuple[str, Impressions, Impressions] | None = None
 

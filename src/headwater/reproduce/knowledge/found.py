@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -99,13 +100,28 @@ def gain_over(
     others, own = pooled(ours, scope)
     if not np.array_equal(samples, others):
         raise ArtefactError("two methods were measured on other users or samples; run them again")
-    random = np.random.default_rng(0)
     differences = own - theirs
     users = np.flatnonzero(samples if within is None else samples * within)
-    drawn = random.multinomial(len(users), np.full(len(users), 1 / len(users)), RESAMPLES)
+    if not len(users):
+        raise ArtefactError("nobody of those who are asked for was measured")
+    drawn = _drawn(len(users))
     resampled = (drawn @ differences[users]) / (drawn @ samples[users])
     low, high = np.quantile(resampled, [0.025, 0.975])
     return float(differences[users].sum() / samples[users].sum()), float(low), float(high)
+
+
+@lru_cache(maxsize=2)
+def _drawn(users: int) -> NDArray[np.float64]:
+    """How often each of so many users is drawn in each resample; in floats, for products of these are much quicker."""
+    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), RESAMPLES).astype(np.float64)
+
+
+def activity_of(found: Found) -> NDArray[np.float64]:
+    """Clicks before the test of each user by code; 0 of one who was not measured."""
+    first = found.runs[BASE][0]
+    activity = np.zeros(first["dataset"]["users"])
+    activity[numbers(first["users"]["codes"])] = numbers(first["users"]["activity"])
+    return activity
 
 
 def pooled(runs: Sequence[Run], scope: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -82,11 +82,12 @@ class Trial:
     def fitted(self, model: Model, domain: str, part: Impressions, *, inherit: Path | None = None) -> Model:
         """The model once it has learned from a part for a sub-domain as often as the recipe says."""
         passes = self.recipe.passes
+        watch = self.watch if self.watch is not None and domain in self.watch.domains else None
         for at in range(passes):
-            each_day = None if self.watch is None else self.watch.during(domain, part, at, passes)
+            each_day = None if watch is None else watch.during(domain, part, at, passes)
             model.fit(part, inherit=inherit if at == 0 else None, each_day=each_day)
-        if self.watch is not None:
-            self.watch.look(domain, model, passes * len(part))
+        if watch is not None:
+            watch.look(domain, model, passes * len(part))
         return model
 
     @cached_property

@@ -51,12 +51,14 @@ METHODS: dict[str, Callable[[Trial], Predictions]] = {
 EVERYWHERE = (BASE, EVERYTHING, OURS, SHUFFLED)
 """Methods of every sub-domain; the others are of the largest."""
 
-HEADLINE = (BASE, OURS, SHUFFLED)
-"""Methods under several seeds."""
+HEADLINE = (
+    BASE, EVERYTHING, "merging", "fine-tune", *BASELINES, "keep-c", OURS, SHUFFLED, "keep-click",
+    "keep-decomposed", "keep-degenerated", "keep-served",
+)  # fmt: skip
+"""Methods under several seeds: of Tables 2, 4 and 8."""
 
-
-WATCHED = ("fine-tune", "base-inherited", "keep-concatenated", "keep-inherited", "keep-concatenated-inherited")
-"""Methods that are measured while they learn, too."""
+WATCHED = ("fine-tune", "base-inherited", OURS, "keep-inherited", "keep-concatenated", "keep-concatenated-inherited")
+"""Methods that are measured while they learn, too, in the largest sub-domains."""
 
 LIKE = {"base-inherited": BASE, **{name: OURS for name in METHODS if name.startswith("keep-")}}
 """Methods that have another's settings, where a recipe has none of their own."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
-from headwater.reproduce.knowledge.found import Found, gain_over, numbers, pooled, same_seeds
+from headwater.reproduce.knowledge.found import Found, activity_of, gain_over, pooled, same_seeds
 from headwater.reproduce.knowledge.measure import GROUPS
 from headwater.reproduce.knowledge.plan import BASE, EVERYTHING, EVERYWHERE, METHODS, OURS, SHUFFLED
 from headwater.reproduce.knowledge.published import TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, TABLE_8
@@ -137,9 +137,7 @@ def _table_7(found: Found) -> Sheet:
     for at, (name, theirs) in enumerate(TABLE_7.items()):
         cells = [Cell(name), Cell(f"{theirs:+.4f}")]
         if found.runs.get(OURS) and found.runs.get(BASE):
-            first = found.runs[BASE][0]
-            activity = np.zeros(first["dataset"]["users"])
-            activity[numbers(first["users"]["codes"])] = numbers(first["users"]["activity"])
+            activity = activity_of(found)
             within = (activity >= edges[at]) & (activity < edges[at + 1])
             runs = same_seeds(found.runs[OURS], found.runs[BASE])
             (samples, ours), (_, base) = (pooled(some, "all") for some in runs)
