@@ -25,9 +25,9 @@ from headwater.reproduce.nearline.plan import (
     ArmJob,
     NearlineRecipe,
     arms_of,
+    in_world,
     load_plan,
     load_recipe,
-    other_worlds,
 )
 from headwater.reproduce.nearline.tables import sheets
 from headwater.reproduce.nearline.verdicts import verdicts
@@ -110,23 +110,18 @@ def test_the_plan_has_every_arm_that_the_tables_need_in_the_frozen_world() -> No
     assert {job.recipe_name for job in load_plan(RECIPES, is_fast=True)} == {"fast"}
 
 
-def test_every_arm_is_planned_again_in_each_other_world_and_the_first_keeps_its_names() -> None:
-    planned = load_plan(RECIPES)
-    first = [job for job in planned if not job.is_other_world]
-    assert {job.id.partition("/")[0] for job in first} == {"frozen"}
+def test_every_arm_is_planned_again_in_each_further_world_and_the_first_keeps_its_names() -> None:
+    planned = load_plan(RECIPES, worlds=3)
+    first = load_plan(RECIPES)
+    assert planned[: len(first)] == first
+    assert {job.recipe_name for job in first} == {"frozen"}
     for seed in (2, 3):
         others = [job for job in planned if job.recipe_name == f"frozen-{seed}"]
         assert [job.arm.name for job in others] == [job.arm.name for job in first]
         assert {job.arm.bazaar.world.seed for job in others} == {seed}
         settings = {job.arm.bazaar.model_dump_json().replace(f'"seed":{seed}', '"seed":1', 1) for job in others}
         assert settings == {BazaarConfig().model_dump_json()}, "nothing else is another"
-    assert len({job.config for job in planned}) == len(planned)
-
-
-def test_a_world_that_is_named_twice_is_refused() -> None:
-    for seeds in ((2, 2), (1,)):
-        with pytest.raises(ConfigError, match=r"worlds: .*different seeds"):
-            parse(NearlineRecipe, {"channels": SMALL.channels, "worlds": seeds}, "small")
+    assert len({job.config for job in planned}) == len(planned) == 3 * len(first)
 
 
 def test_an_arms_hash_follows_what_decides_its_figures_and_nothing_else() -> None:
@@ -233,8 +228,7 @@ def test_worlds_are_summed_and_stand_beside_each_other_with_their_deviation(
     documents, said = Documents(tmp_path), []
     head = {"dataset": {"name": "b", "users": 500, "items": 400, "checksum": "x"}, "world": "w"}
     monkeypatch.setattr(ArmJob, "head", lambda self, start: head)
-    (other,) = other_worlds(SMALL.model_copy(update={"worlds": (2,)}))
-    planned = [*jobs(), *(ArmJob("small", one, is_other_world=True) for one in arms_of(other))]
+    planned = [*jobs(), *(ArmJob("small", one, is_other_world=True) for one in arms_of(in_world(SMALL, 1)))]
     of = {job.id: job for job in planned}
     start: Any = Start()
     documents.write(of[f"small/{BASE}"], start, arm(shown=40, noise=1))
@@ -344,6 +338,8 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, monkeypatch: pytest
     found = found_of(Documents(tmp_path), given, monkeypatch)
     assert [path.name for path, _ in draw(found, tmp_path)] == ["small-channels.png", "small-alpha-beta.png"]
     assert draw(Found("small", {}), tmp_path) == []
+    tested = Found("small", {ONLINE: found.arms[BASE], EVERYTHING: found.arms[EVERYTHING]})
+    assert "small-live.png" in [path.name for path, _ in draw(tested, tmp_path)]
 
 
 def test_an_arm_that_went_on_from_other_first_days_is_left_out_and_a_damaged_document_is_named(

@@ -290,6 +290,10 @@ def nearline(
     only: Annotated[
         list[str] | None, typer.Option(metavar="JOB", help="Play these arms only, e.g. 'frozen/main*'. Repeatable.")
     ] = None,
+    worlds: Annotated[
+        int,
+        typer.Option(help="Worlds of the same settings that all arms are played in; seeds follow the recipe's.", min=1),
+    ] = 1,
     fast: Annotated[bool, typer.Option("--fast", help="Arms of every kind, in a small world, on a CPU.")] = False,
     is_list: ListOption = False,
     is_run: RunOption = True,
@@ -312,7 +316,7 @@ def nearline(
 
     console = Console()
     name, documents = _documents("nearline", home, results, is_fast=fast)
-    jobs = load_plan(recipes, is_fast=fast)
+    jobs = load_plan(recipes, is_fast=fast, worlds=worlds)
     chosen = chosen_jobs(jobs, only or [])
     if is_list:
         print_jobs(console, chosen, documents)

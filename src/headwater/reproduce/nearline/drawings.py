@@ -1,17 +1,25 @@
-"""Table 1 as bars, and what alpha and beta do, as PNG files."""
+"""Table 1 as bars, what alpha and beta do, and the tests of live traffic, as PNG files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.experiment.canvas import new_figure, plain
 from headwater.reproduce.nearline.cells import NAMES
 from headwater.reproduce.nearline.found import Estimate, Found
-from headwater.reproduce.nearline.plan import BASE, EVERYTHING, SEARCH
-from headwater.reproduce.nearline.published import TABLE_1, TABLE_4
+from headwater.reproduce.nearline.plan import BASE, EVERYTHING, ONLINE, RIVALS, SEARCH
+from headwater.reproduce.nearline.published import (
+    DIVIDE_TABLE_6,
+    PATHS_TABLE_3,
+    TABLE_1,
+    TABLE_4,
+    TRANSACTIONS,
+)
 from headwater.reproduce.nearline.tables import policy_arm, values_of
+from headwater.simulation.abtest import paired
 from headwater.simulation.measures import ALL
 
 if TYPE_CHECKING:
@@ -35,6 +43,12 @@ def draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
             _curves,
             "Table 4: MNR of main search by α and by β, which order a queue by (α + rank) · (β + visits ago): PVR "
             "above, CTCVR against the base below, with 95% intervals. The paper has α alone.",
+        ),
+        "live": (
+            _live,
+            "What the papers say of live traffic: the homepage with MNR against the one without, Paths' indexes "
+            "against ItemCF's, and what Divide gave against what ComiRec gave. Every user in both arms, with 95% "
+            "intervals; pale where the interval holds 0.",
         ),
     }
     made = []
@@ -119,6 +133,64 @@ def _curve(axis: Any, ours: Mapping[int, Estimate | None], theirs: Mapping[int, 
     axis.minorticks_off()
     axis.grid(axis="y", color="#e6ebf0", lw=0.7)
     plain(axis)
+
+
+def _live(found: Found) -> Figure | None:
+    panels = {"MNR, against none": [(one, _published_online(one)) for one in _tested(found, EVERYTHING, ONLINE)]}
+    planned = [job.arm.name for job in found.planned if job.arm.name.startswith("with-")]
+    for name in planned[1:]:
+        channel, base = (arm.removeprefix("with-") for arm in (name, planned[0]))
+        theirs = PATHS_TABLE_3.get(channel, {})
+        tests = _tested(found, name, planned[0])
+        panels[f"{channel}, against {base}"] = [(one, theirs.get(one[0])) for one in tests]
+    panels["what Divide gave, against ComiRec's"] = _rivals(found)
+    panels = {title: rows for title, rows in panels.items() if rows}
+    if not panels:
+        return None
+    figure, axes = new_figure(len(panels), 3.4 * len(panels), 3.2)
+    for axis, (title, rows) in zip(axes, panels.items(), strict=True):
+        for at, ((_, estimate), theirs) in enumerate(rows):
+            colour = OURS if estimate.is_sure else "#9bbccb"
+            low, high = 100 * estimate.low, 100 * estimate.high
+            axis.plot([low, high], [at, at], color=colour, lw=2.5, solid_capstyle="round")
+            axis.plot([100 * estimate.value], [at], "o", color=colour)
+            if theirs is not None:
+                axis.plot([100 * theirs], [at], "s", color=THEIRS)
+        axis.set_yticks(range(len(rows)), [metric for (metric, _), _ in rows])
+        axis.invert_yaxis()
+        axis.axvline(0, color="#5b6676", lw=0.8)
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_xlabel("difference, %")
+    axes[0].plot([], [], "o-", color=OURS, label="ours")
+    axes[0].plot([], [], "s", color=THEIRS, label="published")
+    axes[0].legend(frameon=False, fontsize=8, loc="lower left")
+    plain(*axes)
+    return figure
+
+
+def _tested(found: Found, treatment: str, control: str) -> list[tuple[str, Estimate]]:
+    """(metric, relative difference) of every user in both arms; empty where either was not played."""
+    treated, base = found.arm(treatment), found.arm(control)
+    if treated is None or base is None:
+        return []
+    differences = paired(base.users, treated.users)
+    known = [one for one in differences if isfinite(one.relative)]
+    return [(one.metric, Estimate(one.relative, one.low, one.high)) for one in known]
+
+
+def _published_online(test: tuple[str, Estimate]) -> float | None:
+    return TRANSACTIONS if test[0] == "transactions" else None
+
+
+def _rivals(found: Found) -> list[tuple[tuple[str, Estimate], float | None]]:
+    arm = found.arm(RIVALS)
+    base, name = DIVIDE_TABLE_6
+    rows: list[tuple[tuple[str, Estimate], float | None]] = []
+    for metric, title in (("ctr", "CTR"), ("ctcvr", "CTCVR"), ("hirate", "Hirate"), ("pvr", "PVR")):
+        gain = arm.against(name, metric, arm, base) if arm else None
+        if gain is not None:
+            rows.append(((title, gain), DIVIDE_TABLE_6[name] if metric == "ctr" else None))
+    return rows
 
 
 def _errors(estimates: Sequence[Estimate]) -> list[list[float]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
+from pydantic import Field, SerializeAsAny
 
 from headwater.config import Settings, parse, read_toml
 from headwater.nearline.policy import Policy
@@ -47,19 +47,8 @@ class NearlineRecipe(Settings):
     """Channels that are tried beside `channels`, each in an arm of its own: Table 3 of Paths. The first is the base."""
     rivals: tuple[SerializeAsAny[ChannelSettings], ...] = ()
     """Channels that stand beside `channels`, all in one arm: Table 6 of Divide. The first is the base."""
-    worlds: tuple[int, ...] = ()
-    """Seeds of more worlds, drawn by the same settings, in which every arm is played again: how much of a figure is the
-    world's own."""
     stall_seconds: float = Field(default=60.0, gt=0)
     """A busy machine is no fault of a channel."""
-
-    @field_validator("worlds")
-    @classmethod
-    def _are_others(cls, worlds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        own = info.data["bazaar"].world.seed if "bazaar" in info.data else None
-        if len({own, *worlds}) <= len(worlds):
-            raise ValueError(f"{list(worlds)} must be different seeds, and other ones than bazaar.world.seed ({own})")
-        return worlds
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +61,7 @@ class ArmJob:
         Name of the recipe's file, without its ending.
     arm : ArmConfig
     is_other_world : bool
-        Whether this is one of the recipe's `worlds`.
+        Whether this is another world than the recipe's, of the same settings but the seed.
     """
 
     recipe: str
@@ -123,27 +112,28 @@ class ArmJob:
         }
 
 
-def load_plan(folder: Path, *, is_fast: bool = False) -> list[ArmJob]:
+def load_plan(folder: Path, *, is_fast: bool = False, worlds: int = 1) -> list[ArmJob]:
     """The jobs of every recipe of `folder` but the one of `--fast`, or of that alone.
 
-    Raises `ConfigError`, which names the file, the key, and the nearest valid one.
+    In so many worlds: the recipe's own, and others under the seeds that follow. Raises `ConfigError`, which names the
+    file, the key, and the nearest valid one.
     """
     fast = folder / f"{FAST}.toml"
     paths = [fast] if is_fast else sorted(path for path in folder.glob("*.toml") if path != fast)
-    jobs = []
-    for path in paths:
-        recipe = load_recipe(path)
-        jobs += [ArmJob(path.stem, arm) for arm in arms_of(recipe)]
-        for other in other_worlds(recipe):
-            jobs += [ArmJob(path.stem, arm, is_other_world=True) for arm in arms_of(other)]
-    return jobs
+    recipes = {path.stem: load_recipe(path) for path in paths}
+    return [
+        ArmJob(name, arm, is_other_world=further > 0)
+        for name, recipe in recipes.items()
+        for further in range(worlds)
+        for arm in arms_of(in_world(recipe, further))
+    ]
 
 
-def other_worlds(recipe: NearlineRecipe) -> list[NearlineRecipe]:
-    """The recipe in each of its other worlds."""
-    bazaar = recipe.bazaar
-    seeded = [bazaar.world.model_copy(update={"seed": seed}) for seed in recipe.worlds]
-    return [recipe.model_copy(update={"bazaar": bazaar.model_copy(update={"world": world})}) for world in seeded]
+def in_world(recipe: NearlineRecipe, further: int) -> NearlineRecipe:
+    """The recipe in the world whose seed lies so much above its own; 0 is its own."""
+    world = recipe.bazaar.world
+    seeded = world.model_copy(update={"seed": world.seed + further})
+    return recipe.model_copy(update={"bazaar": recipe.bazaar.model_copy(update={"world": seeded})})
 
 
 def load_recipe(path: Path) -> NearlineRecipe:
