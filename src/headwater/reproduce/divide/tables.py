@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from headwater.reproduce.divide.found import Found, source
 from headwater.reproduce.divide.plan import BASE, LATE, LOSSES, MIXES, OURS
 from headwater.reproduce.divide.published import METHODS, TABLE_2, TABLE_3, TABLE_4
@@ -18,7 +20,7 @@ TUNED = "sasrec+"
 
 def sheets(found: Found) -> list[Sheet]:
     """Every table of one data set."""
-    tables = [_table_2, _table_3, _table_4, _losses, _figure_1a, _intents]
+    tables = [_table_2, _table_3, _table_4, _losses, _beside, _figure_1a, _intents]
     return [*(table(found) for table in tables), *_curves(found)]
 
 
@@ -127,6 +129,45 @@ def _losses(found: Found) -> Sheet:
     head += [f"{name} R@{k}, whole run" for k in found.ks[-2:] for name in ("SASRec", "model's")]
     notes = ["the first figures: the best validation up to the positives that the shorter of both runs has seen"]
     return Sheet(f"Losses, {found.recipe}, at equal positives seen", head, lines, notes)
+
+
+def _beside(found: Found) -> Sheet:
+    """What a second list adds to SASRec's: the union of both against one list of SASRec that is twice as long."""
+    ks, lines = found.ks[-2:], []
+    for loss in LOSSES:
+        for ours in (OURS, LATE):
+            base, name = (channel_under(found, model, loss) for model in (BASE, ours))
+            if base is None or name is None:
+                continue
+            pairs = [
+                (one, other)
+                for one in found.of(base)
+                for other in found.of(name)
+                if one["seed"] == other["seed"] and "ranks" in one and "ranks" in other
+            ]
+            cells, origin = [Cell(loss), Cell(ours)], source([run for pair in pairs for run in pair])
+            for k in ks:
+                figures = [_shares_found(*pair, k) for pair in pairs]
+                columns = zip(*figures, strict=True) if figures else [()] * 4
+                cells += [Cell(over_seeds([share for share in of if share is not None]), origin) for of in columns]
+            lines.append(cells)
+    head = [f"{what}@{k}" for k in ks for what in ("SASRec", "the model", "both, k each", "SASRec, 2k")]
+    notes = ["recall; a list of both holds up to 2k items, so that SASRec's of 2k is what it must beat"]
+    return Sheet(f"Incremental recall, {found.recipe}, beside SASRec", ["loss", "model", *head], lines, notes)
+
+
+def _shares_found(one: dict[str, Any], other: dict[str, Any], k: int) -> tuple[float, float, float, float | None]:
+    """Recall@k of two runs and of both together, and recall@2k of the first, where its lists are that deep."""
+    ranks = [np.array(run["ranks"]["targets"]) for run in (one, other)]
+    first, second = ((of >= 0) & (of < k) for of in ranks)
+    longer = (ranks[0] >= 0) & (ranks[0] < 2 * k)
+    is_deep = 2 * k <= one["ranks"]["depth"]
+    return (
+        float(first.mean()),
+        float(second.mean()),
+        float((first | second).mean()),
+        float(longer.mean()) if is_deep else None,
+    )
 
 
 def channel_under(found: Found, name: str, loss: str) -> str | None:
