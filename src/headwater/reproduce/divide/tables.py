@@ -91,13 +91,16 @@ def _table_3(found: Found) -> Sheet:
 def _table_4(found: Found) -> Sheet:
     lines = []
     for name, method in _rows(found):
-        runs = [run for run in found.of(_channel_of(found, name)) if run["row"]["training"]]
-        speeds = {
-            what: [run["row"]["training"][f"{what}_per_second"] for run in runs] for what in ("passes", "positives")
-        }
+        every = found.of(_channel_of(found, name))
+        runs = [run for run in every if run["row"]["training"]]
         theirs = TABLE_4.get(name)
         cells = [Cell(method), Cell(NOT_PUBLISHED if theirs is None else f"{theirs:,.0f}")]
-        cells += [Cell(over_seeds(speeds[what], "{:,.0f}"), source(runs)) for what in speeds]
+        if every and not runs:  # what is not trained by steps
+            lines.append([*cells, *[Cell(NOT_PUBLISHED)] * 3])
+            continue
+        for what in ("passes", "positives"):
+            speeds = [run["row"]["training"][f"{what}_per_second"] for run in runs]
+            cells.append(Cell(over_seeds(speeds, "{:,.0f}"), source(runs)))
         seen = [_positives(run)[-1] / 1e6 for run in runs if run.get("positives_per_epoch")]
         lines.append([*cells, Cell(over_seeds(seen, "{:,.1f}"), source(runs))])
     notes = ["a pass: one window through the encoder (the paper's sample); the same layout in benchmarks/divide.py"]
