@@ -115,3 +115,9 @@ def test_scenarios_may_be_nearline_channels_of_their_own(tmp_path: Path) -> None
     assert load_recipe(written(tmp_path, GOOD)).merge.nearline == ["nearline"]
     with pytest.raises(ConfigError, match="names both 'nearline' and 'nearline/main_search'"):
         load_recipe(written(tmp_path, GOOD + weights + "nearline = 1\n"))
+
+
+def test_a_recipe_may_ask_for_a_sample_of_the_requests(tmp_path: Path, marketplace: Dataset) -> None:
+    split = load_recipe(written(tmp_path, GOOD + "[split]\nrequests = 7\n")).split.split(marketplace)
+    assert len(split.test) == len(split.validation) == 7
+    assert len(load_recipe(written(tmp_path, GOOD)).split.split(marketplace).test) > 7

@@ -94,3 +94,20 @@ def test_positions_have_no_global_time() -> None:
 def test_shares_must_leave_a_training_part(validation: float, test: float) -> None:
     with pytest.raises(SchemaError, match="shares must be positive and leave a training part"):
         global_time(make([(0, 0, 0)]), validation=validation, test=test)
+
+
+@given(events_lists, st.integers(1, 6))
+def test_a_sample_of_requests_keeps_their_order_histories_and_targets(
+    events: list[tuple[int, int, int]], n: int
+) -> None:
+    dataset = make(events)
+    if dataset.lengths.max(initial=0) < 3:
+        return
+    split = leave_one_out(dataset)
+    asked = split.test.sampled(n)
+    assert len(asked) == min(n, len(split.test))
+    users = asked.queries.users.tolist()
+    assert users == sorted(users) == split.validation.sampled(n).queries.users.tolist()
+    for row, user in enumerate(users):
+        assert asked.targets[asked.offsets[row] : asked.offsets[row + 1]].tolist() == history(dataset, user)[-1:]
+        assert asked.queries.slice(row, row + 1).items.tolist() == history(dataset, user)[:-1]

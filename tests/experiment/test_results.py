@@ -12,7 +12,8 @@ from small_recipes import recipe_of
 from headwater.data import Dataset
 from headwater.errors import ArtefactError
 from headwater.experiment import Results, Row, evaluate_recipe
-from headwater.recipe import Recipe
+from headwater.experiment.provenance import config_hash
+from headwater.recipe import Recipe, load_recipe
 from headwater.retrieval.classic.itemcf import ItemCFConfig
 from headwater.retrieval.classic.popular import PopularConfig
 
@@ -129,3 +130,12 @@ def test_of_two_processes_neither_loses_the_others_rows(
     for worker in workers:
         worker.join()
     assert [row.seed for row in results(tmp_path, recipe, marketplace).rows()] == list(range(40))
+
+
+@pytest.mark.parametrize("path", sorted(Path("recipes/table").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_row_of_a_committed_table_is_one_of_its_recipe(path: Path) -> None:
+    recipe = load_recipe(path)
+    document = json.loads(Path(f"docs/results/table-{path.stem}-test.json").read_text(encoding="utf-8"))
+    assert document["split"] == recipe.split.model_dump(mode="json", exclude_none=True)
+    measured = {(row["channel"], row["config"]) for row in document["rows"]}
+    assert measured == {(chosen.name, config_hash(recipe, chosen)) for chosen in recipe.channels}

@@ -56,7 +56,7 @@ def one_thread() -> None:
 
 
 def recipe_of(*channels: Any) -> Recipe:
-    evaluate = EvaluateRecipe(ks=(10, 20), incremental_ks=(20,), sampled_negatives=False)
+    evaluate = EvaluateRecipe(ks=(10, 20), incremental_ks=(20, 40), sampled_negatives=False)
     return Recipe(dataset="marketplace", channels=channels, evaluate=evaluate)
 
 
@@ -189,7 +189,7 @@ def test_documents_come_back_as_tables_and_what_was_not_run_says_so(marketplace:
     text = "\n".join(sheet.markdown() for sheet in sheets(found))
     assert "not run" in text
     recall = known["divide"]["merges"]["plain"]["test"]["20"]
-    table_2, table_3, table_4, losses, *_ = sheets(found)
+    table_2, table_3, table_4, losses, beside, *_ = sheets(found)
     ours = next(line for line in table_2.lines if line[0].text == "Ours (divide)")
     assert f"{recall:.4f}" in [cell.text for cell in ours]
     assert any("alpha" in cell.text for cell in ours)
@@ -201,6 +201,14 @@ def test_documents_come_back_as_tables_and_what_was_not_run_says_so(marketplace:
         budget = min(2 * known[one]["positives_per_epoch"] for one in (name, "sasrec"))
         assert [cell.text for cell in line[1:3]] == [name, f"{budget / 1e6:.1f} M"]
         assert np.isfinite(float(line[3].text))
+    for line, name in zip(
+        (line for line in beside.lines if line[0].text == "unseen-softmax"), ("divide", "divide-late"), strict=True
+    ):
+        mine, other = (np.array(known[one]["ranks"]["targets"]) for one in ("sasrec", name))
+        is_found = [{at for at, rank in enumerate(of.tolist()) if 0 <= rank < 20} for of in (mine, other)]
+        both, longer = len(is_found[0] | is_found[1]), np.count_nonzero((mine >= 0) & (mine < 40))
+        shares = [len(is_found[0]), len(is_found[1]), both, longer]
+        assert [cell.text for cell in line[6:]] == [f"{share / len(mine):.4f}" for share in shares]
     page = write_report([found], tmp_path / "report", print).read_text(encoding="utf-8")
     assert page.count("<img") == 1, "recall over alpha; Figure 1a was not run"
     answers = {line[0].text: line[1].text for line in verdicts(found).lines}

@@ -205,7 +205,7 @@ class Table:
                 "interactions": len(self.dataset),
                 "checksum": self.dataset.checksum(),
             },
-            "split": self.recipe.split.model_dump(mode="json"),
+            "split": self.recipe.split.model_dump(mode="json", exclude_none=True),
             "part": self.part,
         }
 

@@ -14,6 +14,7 @@ from small import everybody, objective, settings, training
 from headwater.data import Dataset, Queries, leave_one_out
 from headwater.errors import ConfigError, LineageError
 from headwater.retrieval import Mask
+from headwater.retrieval.divide import calibration
 from headwater.retrieval.divide.channel import Divide
 from headwater.retrieval.divide.clusters import ClusterConfig
 from headwater.retrieval.divide.config import IntentConfig
@@ -141,6 +142,21 @@ def test_the_calibrated_merge_is_the_product_of_both_chances(channel: Divide, qu
             assert scores[item] == pytest.approx(chance, rel=1e-3)
         total = sum(chance for item, chance in scores.items() if item not in history)
         assert total == pytest.approx(1.0, rel=1e-4), "of all that the user has not seen"
+
+
+def test_the_calibrated_merge_is_the_same_however_many_rows_are_scored_at_a_time(
+    channel: Divide, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated, seen = channel.with_merge("calibrated"), Mask.seen(queries)
+    whole = calibrated.retrieve(queries, 20, allowed=seen)
+    assert (np.diff(whole.offsets) == 20).all()
+    assert len(calibrated.retrieve(queries.latest(0), 20)) == 0, "nobody is known by an empty history"
+    assert seen.allows(whole.rows, whole.items).all()
+    monkeypatch.setattr(calibration, "LOGITS_AT_ONCE", 150 * 7)
+    blocks = calibrated.retrieve(queries, 20, allowed=seen)
+    assert np.array_equal(blocks.rows, whole.rows)
+    assert np.array_equal(blocks.items, whole.items)
+    np.testing.assert_allclose(blocks.scores, whole.scores, rtol=1e-5)
 
 
 def test_the_intent_is_learned_and_its_quality_told(marketplace: Dataset, channel: Divide) -> None:

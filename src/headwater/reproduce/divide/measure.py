@@ -63,7 +63,8 @@ def measure(
     dict
         `row`: as `headwater evaluate` has it. `merges`: for each way to merge, validation and test recall and test
         coverage by cut-off. `within`, `outside`: recall among the items of the truth's cluster, and among it and all
-        others'. `intent`: by source of chances. `calibration`: the exponents that validation gave.
+        others'. `ranks`: where each test target stands in the channel's own lists, -1 beyond `depth`. `intent`: by
+        source of chances. `calibration`: the exponents that validation gave.
         `positives_per_epoch`, `sizes` of clusters, `seconds` of all of it.
     """
     started = time.perf_counter()
@@ -73,6 +74,8 @@ def measure(
         channel, split, ks = kept[0], recipe.split.split(dataset), recipe.evaluate.ks
         row = table.rows[0].to_json() | {"settings": job.settings.model_dump(mode="json")}
         found: dict[str, Any] = {"row": row, "merges": {}, "within": None, "outside": None, "intent": {}}
+        if (ranks := table.rows[0].target_ranks) is not None:
+            found["ranks"] = {"depth": max(*ks, *recipe.evaluate.incremental_ks), "targets": ranks.tolist()}
         own = getattr(recipe.channels[0], "clusters", None)
         if own is None:
             found["merges"] = _merges(_beginnings(channel, "plain", ks), split, None, ks)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from headwater.reproduce.divide.found import Found, source
 from headwater.reproduce.divide.plan import BASE, LATE, LOSSES, MIXES, OURS
 from headwater.reproduce.divide.published import METHODS, TABLE_2, TABLE_3, TABLE_4
@@ -18,7 +20,7 @@ TUNED = "sasrec+"
 
 def sheets(found: Found) -> list[Sheet]:
     """Every table of one data set."""
-    tables = [_table_2, _table_3, _table_4, _losses, _figure_1a, _intents]
+    tables = [_table_2, _table_3, _table_4, _losses, _beside, _figure_1a, _intents]
     return [*(table(found) for table in tables), *_curves(found)]
 
 
@@ -89,13 +91,16 @@ def _table_3(found: Found) -> Sheet:
 def _table_4(found: Found) -> Sheet:
     lines = []
     for name, method in _rows(found):
-        runs = [run for run in found.of(_channel_of(found, name)) if run["row"]["training"]]
-        speeds = {
-            what: [run["row"]["training"][f"{what}_per_second"] for run in runs] for what in ("passes", "positives")
-        }
+        every = found.of(_channel_of(found, name))
+        runs = [run for run in every if run["row"]["training"]]
         theirs = TABLE_4.get(name)
         cells = [Cell(method), Cell(NOT_PUBLISHED if theirs is None else f"{theirs:,.0f}")]
-        cells += [Cell(over_seeds(speeds[what], "{:,.0f}"), source(runs)) for what in speeds]
+        if every and not runs:  # what is not trained by steps
+            lines.append([*cells, *[Cell(NOT_PUBLISHED)] * 3])
+            continue
+        for what in ("passes", "positives"):
+            speeds = [run["row"]["training"][f"{what}_per_second"] for run in runs]
+            cells.append(Cell(over_seeds(speeds, "{:,.0f}"), source(runs)))
         seen = [_positives(run)[-1] / 1e6 for run in runs if run.get("positives_per_epoch")]
         lines.append([*cells, Cell(over_seeds(seen, "{:,.1f}"), source(runs))])
     notes = ["a pass: one window through the encoder (the paper's sample); the same layout in benchmarks/divide.py"]
@@ -127,6 +132,45 @@ def _losses(found: Found) -> Sheet:
     head += [f"{name} R@{k}, whole run" for k in found.ks[-2:] for name in ("SASRec", "model's")]
     notes = ["the first figures: the best validation up to the positives that the shorter of both runs has seen"]
     return Sheet(f"Losses, {found.recipe}, at equal positives seen", head, lines, notes)
+
+
+def _beside(found: Found) -> Sheet:
+    """What a second list adds to SASRec's: the union of both against one list of SASRec that is twice as long."""
+    ks, lines = found.ks[-2:], []
+    for loss in LOSSES:
+        for ours in (OURS, LATE):
+            base, name = (channel_under(found, model, loss) for model in (BASE, ours))
+            if base is None or name is None:
+                continue
+            pairs = [
+                (one, other)
+                for one in found.of(base)
+                for other in found.of(name)
+                if one["seed"] == other["seed"] and "ranks" in one and "ranks" in other
+            ]
+            cells, origin = [Cell(loss), Cell(ours)], source([run for pair in pairs for run in pair])
+            for k in ks:
+                figures = [_shares_found(*pair, k) for pair in pairs]
+                columns = zip(*figures, strict=True) if figures else [()] * 4
+                cells += [Cell(over_seeds([share for share in of if share is not None]), origin) for of in columns]
+            lines.append(cells)
+    head = [f"{what}@{k}" for k in ks for what in ("SASRec", "the model", "both, k each", "SASRec, 2k")]
+    notes = ["recall; a list of both holds up to 2k items, so that SASRec's of 2k is what it must beat"]
+    return Sheet(f"Incremental recall, {found.recipe}, beside SASRec", ["loss", "model", *head], lines, notes)
+
+
+def _shares_found(one: dict[str, Any], other: dict[str, Any], k: int) -> tuple[float, float, float, float | None]:
+    """Recall@k of two runs and of both together, and recall@2k of the first, where its lists are that deep."""
+    ranks = [np.array(run["ranks"]["targets"]) for run in (one, other)]
+    first, second = ((of >= 0) & (of < k) for of in ranks)
+    longer = (ranks[0] >= 0) & (ranks[0] < 2 * k)
+    is_deep = 2 * k <= one["ranks"]["depth"]
+    return (
+        float(first.mean()),
+        float(second.mean()),
+        float((first | second).mean()),
+        float(longer.mean()) if is_deep else None,
+    )
 
 
 def channel_under(found: Found, name: str, loss: str) -> str | None:

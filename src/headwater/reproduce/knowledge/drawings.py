@@ -26,6 +26,9 @@ LOOKS = {
 }
 """Method -> name, colour, line."""
 
+TRAINED = ("keep-inherited", "keep-concatenated-inherited", "base-inherited", "fine-tune")
+"""Those that begin with a trained model."""
+
 
 def draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
     """Every picture that there are figures for, as (file, what it shows).
@@ -96,12 +99,17 @@ def _learning(found: Found) -> Figure | None:
     half = half_of_the_gain(found)
     if half is not None:
         axes[0].axhline(half, color="#333333", linestyle=":", linewidth=1)
+    trained = [value for method in TRAINED for value in curve(found, method, "inside", FINE)]
+    if trained:  # what begins with an untrained model comes in from below
+        axes[0].set_ylim(min(trained) - 0.02, max(trained) + 0.01)
     axes[0].legend(frameon=False, fontsize=8)
     plain(*axes)
     return figure
 
 
 def _domains(found: Found) -> Figure | None:
+    from matplotlib.ticker import LogLocator
+
     names = [name for name in found.domains() if found.gauc(OURS, name)]
     if len(names) < 3:
         return None
@@ -119,5 +127,8 @@ def _domains(found: Found) -> Figure | None:
             axis.annotate(name, (trained[0], fmean(gains)), xytext=(5, -3), textcoords="offset points", fontsize=7)
     axis.axhline(0, color="#333333", linewidth=0.8)
     axis.set(xscale="log", xlabel="impressions that it learns from", ylabel="gain in GAUC over Base")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter("")
     plain(axis)
     return figure
