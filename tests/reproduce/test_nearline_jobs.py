@@ -104,6 +104,9 @@ def test_the_plan_has_every_arm_that_the_tables_need_in_the_frozen_world() -> No
     assert {f"frozen/{BASE}-alpha-{alpha}" for alpha in (10, 20, 200, 500)} <= set(names)
     assert f"frozen/{BASE}-alpha-50" not in names, "that is the base"
     assert len(set(names)) == len(names)
+    compared = {job.arm.name: job.compared for job in load_plan(RECIPES)}
+    assert compared[ONLINE] == compared[EVERYTHING] != compared[BASE] == compared[f"{BASE}-alpha-10"]
+    assert compared["with-itemcf"] == compared["with-paths"] not in (compared[BASE], compared["rivals"])
     recipe = load_recipe(RECIPES / "frozen.toml")
     assert recipe.bazaar.hash == BazaarConfig().hash
     assert {channel.kind for channel in recipe.channels} >= {"swing", "mind"}
@@ -346,12 +349,17 @@ def test_an_arm_that_went_on_from_other_first_days_is_left_out_and_a_damaged_doc
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documents, said = Documents(tmp_path), []
-    found_of(documents, {BASE: arm(), f"{BASE}-fifo": arm()}, monkeypatch)
+    found_of(documents, {BASE: arm(), f"{BASE}-fifo": arm(), ONLINE: arm()}, monkeypatch)
     path = documents.path(next(job for job in jobs() if job.arm.name == f"{BASE}-fifo"))
     path.write_text(path.read_text().replace('"checksum": "x"', '"checksum": "y"'))
     (found,) = read_found(jobs(), documents, said.append)
-    assert list(found.arms) == [BASE]
-    assert "other first days" in said[0]
+    assert list(found.arms) == [ONLINE, BASE]
+    assert said == [
+        f"small/{BASE}-fifo went on from other first days than what it is compared with, and is left out: run it again"
+    ]
+    alone = documents.path(next(job for job in jobs() if job.arm.name == ONLINE))
+    alone.write_text(alone.read_text().replace('"checksum": "x"', '"checksum": "z"'))
+    assert ONLINE in read_found(jobs(), documents, said.append)[0].arms, "no table compares it with the others"
     path.write_text(path.read_text().replace('"checksum": "y"', '"checksum": "x"').replace('"hits": "1 ', '"hits": "'))
     with pytest.raises(ArtefactError, match=r"fifo\.json is damaged"):
         read_found(jobs(), documents, said.append)

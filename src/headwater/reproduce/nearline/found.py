@@ -109,7 +109,7 @@ class Found:
 def read_found(jobs: Sequence[ArmJob], documents: Documents, say: Callable[[str], None]) -> list[Found]:
     """What there is of each recipe that has any, in the plan's order; all its worlds together, see `together`.
 
-    Of documents of one world that go on from other first days than the first does, those are left out, and said.
+    Of documents that are compared, those that go on from other first days than the first does are left out, and said.
     Raises `ArtefactError` where a document is none of such a job.
     """
     found = []
@@ -154,7 +154,7 @@ def _stacked(arms: Sequence[Arm]) -> Arm:
 
 def _world(jobs: Sequence[ArmJob], documents: Documents, say: Callable[[str], None]) -> Found:
     arms: dict[str, Arm] = {}
-    checksum = None
+    checksums: dict[str, str] = {}
     for job in jobs:
         document = documents.read(job)
         if document is None:
@@ -162,9 +162,9 @@ def _world(jobs: Sequence[ArmJob], documents: Documents, say: Callable[[str], No
         missing = [part for part in NEEDED if part not in document]
         if missing:
             raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
-        checksum = checksum or document["dataset"]["checksum"]
-        if document["dataset"]["checksum"] != checksum:
-            say(f"{job.id} went on from other first days than the jobs before it, and is left out: run it again")
+        checksum = document["dataset"]["checksum"]
+        if checksums.setdefault(job.compared, checksum) != checksum:
+            say(f"{job.id} went on from other first days than what it is compared with, and is left out: run it again")
             continue
         arms[job.arm.name] = _read(document, str(documents.path(job)))
     return Found(jobs[0].recipe_name, arms, list(jobs))

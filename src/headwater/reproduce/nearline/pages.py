@@ -12,11 +12,11 @@ from headwater.reproduce.nearline.verdicts import verdicts
 from headwater.reproduce.page import write_pages
 
 LEAD = (
-    "Tables of the multi-scenario nearline paper (Taobao), ours beside what was published. Theirs come from live "
-    "traffic; ours from a made-up marketplace with known truth, whose parameters were frozen before any channel was "
-    "compared. So heights are not comparable, and what is asked is whether the shape comes out: which channel is ahead "
-    "of which, and what takes away from it. A cell's tooltip names the arm behind it; <em>not run</em> is what nobody "
-    "has played yet."
+    "Tables of the multi-scenario nearline paper (Taobao), and what Paths and Divide say of live traffic, ours beside "
+    "what was published. Theirs come from live traffic; ours from a made-up marketplace with known truth, whose "
+    "parameters were frozen before any channel was compared. So heights are not comparable, and what is asked is "
+    "whether the shape comes out: which channel is ahead of which, and what takes away from it. A cell's tooltip names "
+    "the arm behind it; <em>not run</em> is what nobody has played yet."
 )
 
 

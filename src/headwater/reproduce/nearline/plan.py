@@ -87,6 +87,12 @@ class ArmJob:
         return f"{self.recipe_name}/{self.arm.name}"
 
     @property
+    def compared(self) -> str:
+        """Arms of one word here stand in one table, and must have gone on from the same first days."""
+        name = self.arm.name
+        return "online test" if name in (ONLINE, EVERYTHING) else name.partition("-")[0]
+
+    @property
     def config(self) -> str:
         """The first 12 digits of the sha256 of the world's hash and of every setting that is not the default."""
         own = self.arm.model_dump(mode="json", exclude={"bazaar", "stall_seconds"}, exclude_defaults=True)
