@@ -39,8 +39,8 @@ class SplitRecipe(Settings):
             split = global_time(dataset, validation=self.validation, test=self.test)
         if self.requests is None:
             return split
-        asked = {part: getattr(split, part).sampled(self.requests) for part in ("validation", "test")}
-        return dataclasses.replace(split, **asked)
+        validation, test = split.validation.sampled(self.requests), split.test.sampled(self.requests)
+        return dataclasses.replace(split, validation=validation, test=test)
 
 
 class MergeRecipe(Settings):

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from headwater.experiment.provenance import config_hash
 from headwater.recipe import Recipe, load_recipe
 from headwater.retrieval.classic.itemcf import ItemCFConfig
 from headwater.retrieval.classic.popular import PopularConfig
+from headwater.show import over_seeds
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -132,10 +136,23 @@ def test_of_two_processes_neither_loses_the_others_rows(
     assert [row.seed for row in results(tmp_path, recipe, marketplace).rows()] == list(range(40))
 
 
-@pytest.mark.parametrize("path", sorted(Path("recipes/table").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "table").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_row_of_a_committed_table_is_one_of_its_recipe(path: Path) -> None:
     recipe = load_recipe(path)
-    document = json.loads(Path(f"docs/results/table-{path.stem}-test.json").read_text(encoding="utf-8"))
+    document = json.loads((ROOT / "docs" / "results" / f"table-{path.stem}-test.json").read_text(encoding="utf-8"))
     assert document["split"] == recipe.split.model_dump(mode="json", exclude_none=True)
     measured = {(row["channel"], row["config"]) for row in document["rows"]}
     assert measured == {(chosen.name, config_hash(recipe, chosen)) for chosen in recipe.channels}
+
+
+@pytest.mark.parametrize("name", ["ml-1m", "ml-100k", "amazon-beauty", "amazon-sports"])
+def test_the_page_shows_the_figures_of_the_committed_tables(name: str) -> None:
+    document = json.loads((ROOT / "docs" / "results" / f"table-{name}-test.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    by_channel: dict[str, list[dict[str, float]]] = {}
+    for row in document["rows"]:
+        by_channel.setdefault(row["channel"], []).append(row["full"]["metrics"])
+    for channel, runs in by_channel.items():
+        figures = [over_seeds([run[metric] for run in runs]) for metric in ("hr@10", "hr@20", "hr@50", "ndcg@10")]
+        cells = " | ".join(figures).replace("0.", ".")
+        assert re.search(rf"^\| {channel}( \\\*)? \| {re.escape(cells)} \|", page, re.M), f"{channel}: {cells}"

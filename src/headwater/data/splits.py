@@ -29,11 +29,11 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.queries)
 
-    def sampled(self, n: int, *, seed: int = 0) -> HeldOut:
-        """At most n of the requests, in their order, drawn alike for parts that ask as many."""
+    def sampled(self, n: int) -> HeldOut:
+        """At most n of the requests, in their order; parts of as many requests have the same rows drawn."""
         if n >= len(self):
             return self
-        rows = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        rows = np.sort(np.random.default_rng(0).choice(len(self), n, replace=False))
         sizes = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         at = np.repeat(self.offsets[rows] - offsets[:-1], sizes) + np.arange(int(offsets[-1]))

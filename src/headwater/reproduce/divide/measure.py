@@ -166,7 +166,10 @@ def _beginnings(channel: Channel, name: str, ks: Sequence[int]) -> Callable[[Que
 def _by_quotas(
     merged: Divide | QuotaMerged, sources: dict[str, LogChances], alphas: Sequence[float], ks: Sequence[int]
 ) -> Callable[[Queries], Lists]:
-    """Answers by every quota; each history is encoded for each cluster, and each cluster searched for it, once."""
+    """Answers by every quota; each history is encoded for each cluster, and each cluster searched for it, once.
+
+    A short list is the beginning of a long one, which holds of exact search alone.
+    """
     clusters = merged.clusters
 
     @torch.inference_mode()
@@ -221,6 +224,7 @@ def _lists(
 
 
 def _share_found(rows: NDArray[np.int32], items: NDArray[np.int32], held_out: HeldOut) -> float:
+    """The share of all targets that is listed; no item stands twice in a list, nor among a request's targets."""
     owners = np.repeat(np.arange(len(held_out)), np.diff(held_out.offsets))
     width = int(max(items.max(initial=0), held_out.targets.max(initial=0))) + 1
     wanted = np.sort(owners * width + held_out.targets)

@@ -152,7 +152,9 @@ def _beside(found: Found) -> Sheet:
             for k in ks:
                 figures = [_shares_found(*pair, k) for pair in pairs]
                 columns = zip(*figures, strict=True) if figures else [()] * 4
-                cells += [Cell(over_seeds([share for share in of if share is not None]), origin) for of in columns]
+                for shares in columns:
+                    kept = [share for share in shares if share is not None]
+                    cells.append(Cell(over_seeds(kept) if kept or not pairs else NOT_PUBLISHED, origin))
             lines.append(cells)
     head = [f"{what}@{k}" for k in ks for what in ("SASRec", "the model", "both, k each", "SASRec, 2k")]
     notes = ["recall; a list of both holds up to 2k items, so that SASRec's of 2k is what it must beat"]

@@ -258,8 +258,10 @@ class Divide:
             )
             return found
         log_chances = self.calibration.of_intent(log_chances)
-        asked = np.minimum(masks.rooms(), k) * np.isfinite(log_chances)
-        self.passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
+        # Every cluster is encoded and scored whole: none has a quota.
+        is_known = np.any(np.isfinite(log_chances), axis=1, keepdims=True)
+        asked = np.where(is_known, np.minimum(masks.rooms(), k), 0)
+        self.passes = Passes(np.exp(log_chances), asked, int(is_known.sum()) * len(clusters))
         found = likeliest(
             log_chances,
             clusters,

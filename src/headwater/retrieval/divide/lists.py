@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 StatesOf = Callable[["NDArray[np.int64]", "NDArray[np.int64]"], Tensor]
 """(m, d) states of query rows, each for a cluster: what the rows' vectors are compared with there."""
 
-Search = Callable[[int, Tensor, int, "NDArray[np.int64]"], Found]
+ClusterSearch = Callable[[int, Tensor, int, "NDArray[np.int64]"], Found]
 """Finds the k best places of one cluster, for the states of some rows: cluster, states, k, rows."""
 
 
@@ -34,7 +34,7 @@ class Passes(NamedTuple):
     chances : (n, K) float64
         p(cluster | user); 0 for a request without a known item.
     asked : (n, K) int64
-        Items asked of each cluster.
+        Items asked of each cluster: its quota, or where the merge has none all that it may give, at most k.
     n : int
         Pairs of a user and a cluster that were encoded and searched.
     """
@@ -69,7 +69,7 @@ class ClusterIndexes:
             self._made[cluster] = VectorIndex(self.vectors(cluster), method=self._method)
         return self._made[cluster].search(states, k, allowed=masks.within(cluster, rows))
 
-    def searching(self, masks: ClusterMasks) -> Search:
+    def searching(self, masks: ClusterMasks) -> ClusterSearch:
         """`search` with those masks, as `gather` wants it."""
         return lambda cluster, states, k, rows: self.search(cluster, states, k, masks, rows)
 
@@ -96,7 +96,7 @@ def gather(
     asked: NDArray[np.int64],
     clusters: Clusters,
     states_of: StatesOf,
-    search: Search,
+    search: ClusterSearch,
 ) -> Gathered:
     """As many items of each cluster as are asked (n, K), or as are found; every state is encoded in one go."""
     tasks, rows = np.nonzero(asked.T)
