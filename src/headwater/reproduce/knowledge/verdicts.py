@@ -18,6 +18,9 @@ from headwater.show import NOT_RUN
 ALLOWED = 0.0005
 """What decomposition and degeneration together cost in the paper."""
 
+SOME = 30
+"""Users that a group must have, to be said something of."""
+
 
 def verdicts(found: Found) -> Sheet:
     """One line for each question; `not run` where a run that it needs is missing."""
@@ -51,13 +54,13 @@ def _ahead(found: Found, ours: str, theirs: str, scope: str) -> str:
 
 
 def _sparse(found: Found) -> str:
-    """The least active group of users against the most active one with any samples."""
+    """The least active group of users against the most active one, of those with `SOME` users."""
     if not found.runs.get(OURS) or not found.runs.get(BASE):
         return NOT_RUN
     activity, edges = activity_of(found), [0, *GROUPS, np.inf]
     measured = pooled(found.runs[BASE], "all")[0] > 0
     groups = [(activity >= low) & (activity < high) & measured for low, high in pairwise(edges)]
-    said = [gain_over(found.runs[BASE], found.runs[OURS], "all", group) for group in groups if group.any()]
+    said = [gain_over(found.runs[BASE], found.runs[OURS], "all", group) for group in groups if group.sum() >= SOME]
     if len(said) < 2:
         return "all users are alike active"
     (few, *_, few_high), (many, many_low, _) = said[0], said[-1]
@@ -70,7 +73,8 @@ def _served(found: Found) -> str:
     if not found.runs.get("keep-served") or not found.runs.get(OURS):
         return NOT_RUN
     gain, low, high = gain_over(found.runs[OURS], found.runs["keep-served"], "largest")
-    word = "yes" if low >= -ALLOWED else "no" if gain < -ALLOWED else "yes, within chance"
+    word = "yes" if gain >= -ALLOWED else "no"
+    word += "" if low >= -ALLOWED or high < -ALLOWED else ", within chance"
     return f"{word}: {gain:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
