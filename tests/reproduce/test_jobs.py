@@ -13,7 +13,8 @@ from headwater.data.packed import pack
 from headwater.errors import ConfigError, TrainingDiverged
 from headwater.nn.training import TrainingConfig
 from headwater.recipe import Recipe
-from headwater.reproduce.jobs import Documents, Job, chosen_jobs, jobs_of, run_jobs
+from headwater.reproduce import jobs as jobs_module
+from headwater.reproduce.jobs import Documents, Job, Unfinished, chosen_jobs, jobs_of, run_jobs
 from headwater.retrieval.classic.itemcf import ItemCFConfig
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.retrieval.towers.bst import BSTConfig
@@ -97,3 +98,33 @@ def test_a_data_set_that_is_not_there_is_said_for_each_of_its_jobs(tmp_path: Pat
     assert ended[0].lacks_data
     assert "nowhere" in ended[0].reason
     assert ended[1].document is not None
+
+
+def test_parts_stay_until_the_document_is_written(
+    tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = jobs_of({"small": recipe_of(ItemCFConfig(), PopularConfig())}, lambda _: 1)
+    parts = tmp_path / "results" / "parts"
+    parts.mkdir(parents=True)
+    for name in ("small--itemcf--a.json", "small--popular--a.json"):
+        (parts / name).write_text("{}", encoding="utf-8")
+
+    def full_disk(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as away:
+        away.setattr(jobs_module, "write_document", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            run(jobs[:1], tmp_path / "results", packed, [])
+    assert len(list(parts.iterdir())) == 2
+    run(jobs[:1], tmp_path / "results", packed, [])
+    assert [part.name for part in parts.iterdir()] == ["small--popular--a.json"]
+
+
+def test_a_job_that_was_asked_in_part_has_not_failed(tmp_path: Path, packed: Path) -> None:
+    def measure(job: Job, dataset: Dataset, say: Any) -> dict[str, Any]:
+        raise Unfinished("one of two parts is there")
+
+    jobs = jobs_of({"small": recipe_of(ItemCFConfig())}, lambda _: 1)
+    (ended,) = run_jobs(jobs, Documents(tmp_path), measure, home=tmp_path, packed=packed)
+    assert (ended.document, ended.is_unfinished, ended.reason) == (None, True, "one of two parts is there")

@@ -80,7 +80,8 @@ def _run(
     with console.status("reading the recipes") as status:
         for ended in run_jobs(jobs, documents, measure, home=home, packed=packed, say=telling(console, status)):
             print_ended(console, ended, said or said_of_ranking)
-            has_failed |= ended.document is None and (is_only or not ended.lacks_data)
+            is_failure = ended.document is None and not ended.is_unfinished
+            has_failed |= is_failure and (is_only or not ended.lacks_data)
     return has_failed
 
 

@@ -25,6 +25,9 @@ from headwater.retrieval.base import ChannelSettings
 FORMAT = 1
 """Of the documents; one of another format is made again."""
 
+PARTS = "parts"
+"""Folder, beside the documents, of what jobs that take long have measured so far."""
+
 FAST = "fast"
 """The recipe that `--fast` runs in place of the others."""
 
@@ -126,6 +129,11 @@ class Ended(Generic[W]):
     document: dict[str, Any] | None
     reason: str = ""
     lacks_data: bool = False
+    is_unfinished: bool = False
+
+
+class Unfinished(HeadwaterError):
+    """All that was asked of a job was done, and the rest is left to other runs."""
 
 
 def jobs_of(recipes: Mapping[str, Recipe], runs: Callable[[str], int]) -> list[Job]:
@@ -198,7 +206,7 @@ class Documents:
         return self.path(job).exists() and self.read(job) is None
 
     def write(self, job: Work, dataset: Data, measured: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep what a job found, with what it was found on; returns the document."""
+        """Keep what a job found, with what it was found on, and let its parts go; returns the document."""
         document = {
             "format": FORMAT,
             "job": job.id,
@@ -208,7 +216,10 @@ class Documents:
             **job.head(dataset),
             **measured,
         }
-        write_document(self.path(job), document)
+        path = self.path(job)
+        write_document(path, document)
+        for part in (path.parent / PARTS).glob(f"{path.stem}--*.json"):
+            part.unlink(missing_ok=True)
         return document
 
 
@@ -248,5 +259,7 @@ def run_jobs(
             if known is None or known["dataset"]["checksum"] != dataset.checksum():
                 known = documents.write(job, dataset, measure(job, dataset, say))
             yield Ended(job, known)
+        except Unfinished as error:
+            yield Ended(job, None, str(error), is_unfinished=True)
         except (HeadwaterError, ImportError) as error:
             yield Ended(job, None, str(error))

@@ -88,9 +88,7 @@ def measure(
             parts.put(domain, {**found, "seconds": time.perf_counter() - started})
             started = time.perf_counter()
     measured = dict(zip(asked, parts.require(asked), strict=True))
-    document = _composed(cut, measured, largest)
-    parts.drop(asked)
-    return document
+    return _composed(cut, measured, largest)
 
 
 def _measured(cut: Cut, domain: str, scores: dict[str, NDArray[np.float32]], watch: Watch | None) -> dict[str, Any]:

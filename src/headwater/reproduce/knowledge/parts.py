@@ -6,16 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headwater.errors import HeadwaterError
 from headwater.experiment.document import read_document, write_document
+from headwater.reproduce.jobs import PARTS, Unfinished
 from headwater.reproduce.knowledge.plan import KnowledgeJob
-
-FOLDER = "parts"
-"""Below the folder of the documents."""
-
-
-class Unfinished(HeadwaterError):
-    """A part of a job's sub-domains was measured, and others are left to other runs."""
 
 
 class Parts:
@@ -59,11 +52,5 @@ class Parts:
             )
         return [part for part in found.values() if part is not None]
 
-    def drop(self, domains: Sequence[str]) -> None:
-        """Remove them, once their document is written."""
-        if self._folder is not None:
-            for domain in domains:
-                self._path(self._folder, domain).unlink(missing_ok=True)
-
     def _path(self, folder: Path, domain: str) -> Path:
-        return folder / FOLDER / f"{self._job.id.replace('/', '--')}--{domain.replace('/', '-')}.json"
+        return folder / PARTS / f"{self._job.id.replace('/', '--')}--{domain.replace('/', '-')}.json"
