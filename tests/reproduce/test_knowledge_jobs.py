@@ -327,15 +327,16 @@ def test_what_the_paper_claims_is_answered_in_words(tmp_path: Path, ratings: Dat
     gain, low, high = gain_over(found.runs["base"], found.runs["keep"], "all")
     (ahead,) = [answer for question, answer in answers.items() if question.startswith("Is KEEP ahead of Base")]
     assert ahead.endswith(f": {gain:+.4f} ({low:+.4f} to {high:+.4f})")
-    assert (ahead.startswith("yes"), ahead.startswith("no")) == (low > 0, high < 0)
+    assert ahead.partition(":")[0] == ("yes" if low > 0 else "no" if high < 0 else "not sure")
     assert [answer for question, answer in answers.items() if "decomposition" in question] == ["not run"]
     half = half_of_the_gain(found)
     curve = found.runs["keep-inherited"][0]["domains"]["War"]["curve"]
     assert half == pytest.approx((curve[0]["inside"] + curve[-1]["inside"]) / 2)
     there = steps_to_half(found, "keep-inherited")
     assert there is not None
-    assert there[1] == round(there[0] * curve[-1]["learned"] / SIZES["training"].batch_size)
-    assert f"plugged into the trained model: {there[1]:,} ({there[0]:.0%} of its learning)" in "".join(answers.values())
+    assert there[0] <= there[1] <= round(max(each["learned"] for each in curve) / SIZES["training"].batch_size)
+    said = f"{there[0]:,} to {there[1]:,} steps" if there[0] < there[1] else f"{there[1]:,} steps"
+    assert f"plugged into the trained model: {said}" in "".join(answers.values())
     pictures = draw(found, tmp_path)
     assert [path.name for path, _ in pictures] == ["rated-gains.png", "rated-learning.png", "rated-domains.png"]
     page = write_report([found], tmp_path, lambda _: None).read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ from headwater.reproduce.knowledge.cut import Cut
 if TYPE_CHECKING:
     from headwater.ranking.network_ranker import NetworkRanker
 
-POINTS = 8
-"""Times that a method is measured while it learns, beside the end."""
+LOOKS = (0.0, *(2.0**-power for power in range(7, 3, -1)), *(eighth / 8 for eighth in range(1, 8)))
+"""Shares of the learning after which a method is measured, beside the end: most of a gain comes early."""
 
 ONE_OF = 6
 """Of so many users one is asked: a curve needs no more."""
@@ -50,8 +50,8 @@ class Watch:
         before = {day: rows.start for day, rows in part.day_slices()}
 
         def told(model: NetworkRanker[Any], day: int) -> None:
-            learned = done * len(part) + before[day]
-            if learned >= len(self.curves.get(domain, ())) * passes * len(part) / POINTS:
+            learned, looks = done * len(part) + before[day], len(self.curves.get(domain, ()))
+            if looks < len(LOOKS) and learned >= LOOKS[looks] * passes * len(part):
                 self.look(domain, model, learned)
 
         return told

@@ -42,11 +42,9 @@ def watched(found: Found, method: str) -> list[Run]:
 def curve(found: Found, method: str, place: str, shares: Sequence[float] | NDArray[np.float64] = SHARES) -> list[float]:
     """GAUC at shares of the learning, read between the points that were measured; means over runs and sub-domains."""
     curves = []
-    for run in watched(found, method):
-        for name in found.largest():
-            points = run["domains"][name]["curve"]
-            learned = [point["learned"] / points[-1]["learned"] for point in points]
-            curves.append(np.interp(shares, learned, [point[place] for point in points]))
+    for points in _curves(found, method):
+        learned = [point["learned"] / points[-1]["learned"] for point in points]
+        curves.append(np.interp(shares, learned, [point[place] for point in points]))
     return [fmean(values) for values in zip(*curves, strict=True)]
 
 
@@ -56,19 +54,24 @@ def half_of_the_gain(found: Found) -> float | None:
     return fmean(plugged) if plugged else None
 
 
-def steps_to_half(found: Found, method: str) -> tuple[float, int] | None:
-    """The share of its learning, and the steps in a sub-domain (a mean), after which a method is there for the first
-    time; None where it never is, or was not run."""
-    half, values = half_of_the_gain(found), curve(found, method, "inside", FINE)
-    reached = np.flatnonzero(np.array(values) >= half) if half is not None else np.zeros(0, np.int64)
-    if not len(reached):
+def steps_to_half(found: Found, method: str) -> tuple[int, int] | None:
+    """Between which steps in a sub-domain (means, of two looks in a row) a method gets there for the first time; None
+    where it never does, the plug gains nothing, or one of both was not run."""
+    half, curves = half_of_the_gain(found), _curves(found, method)
+    if half is None or not curves or half <= curve(found, PLUGGED, "inside", (0.0,))[0]:
         return None
-    share = float(FINE[reached[0]])
-    learned = [
-        run["domains"][name]["curve"][-1]["learned"] for run in watched(found, method) for name in found.largest()
-    ]
+    looks = min(map(len, curves)) - 1  # days may be too few for the first ones
+    points = [[points[at] for points in curves] for at in (*range(looks), -1)]
     batch = watched(found, method)[0]["settings"]["base"]["training"]["batch_size"]
-    return share, round(share * fmean(learned) / batch)
+    steps = [round(fmean(point["learned"] for point in some) / batch) for some in points]
+    values = [fmean(point["inside"] for point in some) for some in points]
+    reached = next((at for at, value in enumerate(values) if value >= half), None)
+    return None if reached is None else (steps[max(reached - 1, 0)], steps[reached])
+
+
+def _curves(found: Found, method: str) -> list[list[dict[str, float]]]:
+    """Of every run and sub-domain, all looks and then the end."""
+    return [run["domains"][name]["curve"] for run in watched(found, method) for name in found.largest()]
 
 
 def _sheet(found: Found, place: str) -> Sheet:
@@ -90,8 +93,14 @@ def _sheet(found: Found, place: str) -> Sheet:
 def _reached(found: Found, method: str, values: list[float]) -> str:
     if not values or half_of_the_gain(found) is None:
         return NOT_RUN
-    there = steps_to_half(found, method)
-    return "never" if there is None else f"{there[0]:.0%}, {there[1]:,} steps"
+    return said_of_half(steps_to_half(found, method))
+
+
+def said_of_half(there: tuple[int, int] | None) -> str:
+    """What `steps_to_half` found, in words."""
+    if there is None:
+        return "never"
+    return f"{there[1]:,} steps" if there[0] == there[1] else f"{there[0]:,} to {there[1]:,} steps"
 
 
 def _change(values: list[float]) -> str:

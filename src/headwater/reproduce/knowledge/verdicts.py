@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from statistics import fmean
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from headwater.reproduce.knowledge.found import Found, activity_of, gain_over, p
 from headwater.reproduce.knowledge.measure import GROUPS
 from headwater.reproduce.knowledge.plan import BASE, OURS, SHUFFLED
 from headwater.reproduce.knowledge.published import TABLE_2
-from headwater.reproduce.knowledge.steps import ANEW, PLUGGED, half_of_the_gain, steps_to_half, watched
+from headwater.reproduce.knowledge.steps import ANEW, PLUGGED, half_of_the_gain, said_of_half, steps_to_half, watched
 from headwater.reproduce.sheet import Cell, Sheet
 from headwater.show import NOT_RUN
 
@@ -24,10 +23,8 @@ SOME = 30
 
 def verdicts(found: Found) -> Sheet:
     """One line for each question; `not run` where a run that it needs is missing."""
-    others = [
-        name for name in (*TABLE_2, "fine-tune") if name not in (BASE, OURS) and found.means(name, found.largest())
-    ]
-    best = max(others, key=lambda name: fmean(found.means(name, found.largest())), default=None)
+    others = [name for name in (*TABLE_2, "fine-tune") if name not in (BASE, OURS) and found.runs.get(name)]
+    best = max(others, key=lambda name: gain_over(found.runs[BASE], found.runs[name], "largest")[0], default=None)
     asked = [
         (f"Is KEEP ahead of Base ({_n(found.domains())})?", _ahead(found, OURS, BASE, "all")),
         ("Is it the knowledge, and not the plug's parameters: ahead of shuffled knowledge?",
@@ -49,7 +46,7 @@ def _ahead(found: Found, ours: str, theirs: str, scope: str) -> str:
     if not found.runs.get(ours) or not found.runs.get(theirs):
         return NOT_RUN
     gain, low, high = gain_over(found.runs[theirs], found.runs[ours], scope)
-    word = "yes" if low > 0 else "no, behind" if high < 0 else "cannot be told"
+    word = "yes" if low > 0 else "no" if high < 0 else "not sure"
     return f"{word}: {gain:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
@@ -64,17 +61,16 @@ def _sparse(found: Found) -> str:
     if len(said) < 2:
         return "all users are alike active"
     (few, *_, few_high), (many, many_low, _) = said[0], said[-1]
-    word = "yes" if few > many else "no"
-    clear = few_high < many_low or said[0][1] > said[-1][2]
-    return f"{word}{'' if clear else ', within chance'}: {few:+.4f} of the least active, {many:+.4f} of the most active"
+    is_clear = few_high < many_low or said[0][1] > said[-1][2]
+    word = "not sure" if not is_clear else "yes" if few > many else "no"
+    return f"{word}: {few:+.4f} of the least active, {many:+.4f} of the most active"
 
 
 def _served(found: Found) -> str:
     if not found.runs.get("keep-served") or not found.runs.get(OURS):
         return NOT_RUN
     gain, low, high = gain_over(found.runs[OURS], found.runs["keep-served"], "largest")
-    word = "yes" if gain >= -ALLOWED else "no"
-    word += "" if low >= -ALLOWED or high < -ALLOWED else ", within chance"
+    word = "yes" if low >= -ALLOWED else "no" if high < -ALLOWED else "not sure"
     return f"{word}: {gain:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
@@ -83,9 +79,6 @@ def _half(found: Found) -> str:
         return NOT_RUN
     said = []
     for method, name in ((PLUGGED, "plugged into the trained model"), (ANEW, "concatenated, from scratch")):
-        there = steps_to_half(found, method)
-        if not watched(found, method):
-            said.append(f"{name}: {NOT_RUN}")
-        else:
-            said.append(f"{name}: {'never' if there is None else f'{there[1]:,} ({there[0]:.0%} of its learning)'}")
+        there = said_of_half(steps_to_half(found, method)) if watched(found, method) else NOT_RUN
+        said.append(f"{name}: {there}")
     return "; ".join(said)
