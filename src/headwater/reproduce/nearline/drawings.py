@@ -107,8 +107,8 @@ def _curves(found: Found) -> Figure | None:
         }
         for row, (ours, of) in enumerate(((shares, "pvr"), (gains, "ctcvr"))):
             _curve(axes[2 * row + column], ours, theirs[of])
-        own = next(value for value, arm in played.items() if arm is base)
-        axes[2 + column].annotate("the base", (own, 0), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        for own in (value for value, arm in played.items() if arm is base):
+            axes[2 + column].annotate("the base", (own, 0), (0, 6), textcoords="offset points", ha="center", fontsize=8)
         axes[2 + column].axhline(0, color="#5b6676", lw=0.8)
         axes[2 + column].set_xlabel({"alpha": "α, added to the rank", "beta": "β, added to the visit's place"}[name])
     axes[0].set_ylim(bottom=0)

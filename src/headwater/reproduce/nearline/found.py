@@ -142,12 +142,12 @@ def together(worlds: Sequence[Found], say: Callable[[str], None]) -> Found:
 
 
 def _stacked(arms: Sequence[Arm]) -> Arm:
-    # A channel that gave nothing in one of the worlds has no sums there.
-    names = [name for name in arms[0].channels if all(name in arm.channels for arm in arms)]
+    nothing = np.zeros_like(arms[0].channels[ALL])
+    names = dict.fromkeys(name for arm in arms for name in arm.channels)  # one may have given nothing in some worlds
     return Arm(
         tuple(document for arm in arms for document in arm.documents),
         np.concatenate([arm.users for arm in arms]),
-        {name: np.concatenate([arm.channels[name] for arm in arms]) for name in names},
+        {name: np.concatenate([arm.channels.get(name, nothing) for arm in arms]) for name in names},
         np.sum([arm.funnel for arm in arms], axis=0),
     )
 
