@@ -127,8 +127,8 @@ class KnowledgeRecipe(Settings):
 
     history: History = "all"
     """What the models of a sub-domain read of a user: all that happened before, or clicks of the sub-domain alone, as
-    of a subsystem that is optimised with its own feedback. Extraction and the encoders of BERT4Rec and S3-Rec, which learn
-    from the super-domain first, read all."""
+    of a subsystem that is optimised with its own feedback. Extraction and the encoders of BERT4Rec and S3-Rec, which
+    learn from the super-domain first, read all."""
 
     base: DINConfig | CANConfig = Field(discriminator="kind")
     """The model of a sub-domain, which every method has."""
