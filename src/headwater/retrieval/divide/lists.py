@@ -173,7 +173,7 @@ def shared_out(
     place = np.arange(given.sum()) - np.repeat(begins, given.ravel())
     at = np.repeat(firsts, given.ravel()) + place
     rows, items = found.rows[at], found.items[at]
-    weights = np.repeat(alpha * log_chances.T, given.ravel()) - np.log(place + 0.5)
+    weights = alpha * np.repeat(log_chances.T, given.ravel()) - np.log(place + 0.5)
     order = np.lexsort((items, -weights, rows))
     rows = rows[order]
     return Candidates.single(name, len(log_chances), rows, items[order], 1 / (1.0 + places_in_rows(rows)))
