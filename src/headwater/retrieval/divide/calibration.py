@@ -118,7 +118,7 @@ def likeliest(
     exponent : float
         Of p(item | cluster, user).
     """
-    order = torch.from_numpy(clusters.starts[clusters.labels] + clusters.places)
+    order = torch.from_numpy(clusters.columns)
     size = max(1, LOGITS_AT_ONCE // max(len(order), 1))
     every, parts = np.arange(len(clusters)), []
     for start in range(0, len(log_chances), size):

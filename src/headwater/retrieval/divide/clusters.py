@@ -106,6 +106,11 @@ class Clusters:
         places[self.by_cluster] = np.arange(len(self.labels)) - self.starts[self.labels[self.by_cluster]]
         return places
 
+    @cached_property
+    def columns(self) -> NDArray[np.int64]:
+        """(items,) where each item stands in `by_cluster`."""
+        return self.starts[self.labels] + self.places
+
     def members(self, cluster: int) -> NDArray[np.int64]:
         """Item codes of one cluster, ascending."""
         start = int(self.starts[cluster])

@@ -55,13 +55,15 @@ class ClusterIndexes:
     """
 
     def __init__(self, vectors: Tensor, clusters: Clusters, method: Method) -> None:
-        self._vectors, self._clusters = vectors, clusters
+        self._by_cluster = vectors[torch.from_numpy(clusters.by_cluster).to(vectors.device)].split(
+            clusters.sizes.tolist()
+        )
         self._method: Method = method
         self._made: dict[int, VectorIndex] = {}
 
     def vectors(self, cluster: int) -> Tensor:
         """(size, d) of one cluster's items, by their place in it."""
-        return self._vectors[self._codes(cluster)]
+        return self._by_cluster[cluster]
 
     def search(self, cluster: int, states: Tensor, k: int, masks: ClusterMasks, rows: NDArray[np.int64]) -> Found:
         """The k best items (by their place in the cluster) for each of the states, which are of `rows`, ascending."""
@@ -72,9 +74,6 @@ class ClusterIndexes:
     def searching(self, masks: ClusterMasks) -> ClusterSearch:
         """`search` with those masks, as `gather` wants it."""
         return lambda cluster, states, k, rows: self.search(cluster, states, k, masks, rows)
-
-    def _codes(self, cluster: int) -> Tensor:
-        return torch.from_numpy(self._clusters.members(cluster)).to(self._vectors.device)
 
 
 class Gathered(NamedTuple):
@@ -141,9 +140,8 @@ def by_quota(
     """
     asked = asked_by_quota(log_chances, masks, k, alpha)
     found = gather(asked, masks.clusters, states_of, indexes.searching(masks))
-    return shared_out(name, found, log_chances, asked, alpha), Passes(
-        np.exp(log_chances), asked, int((asked > 0).sum())
-    )
+    passes = Passes(np.exp(log_chances), asked, int((asked > 0).sum()))
+    return shared_out(name, found, log_chances, asked, alpha), passes
 
 
 def asked_by_quota(log_chances: NDArray[np.float64], masks: ClusterMasks, k: int, alpha: float) -> NDArray[np.int64]:
