@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headwater.data import Dataset
 from headwater.data.packed import pack
+from training_machine import headwater_without
 
 RECIPE = """
 dataset = "marketplace"
@@ -23,18 +24,6 @@ heads = 1
 training = { epochs = 2, validate_every = 1, device = "cpu" }
 """
 
-WITHOUT = """
-import sys
-LACKING = {"polars", "lmdb", "msgspec", "faiss", "gensim", "numba", "litestar", "granian", "matplotlib", "httpx"}
-class Lacking:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in LACKING:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Lacking())
-from headwater.cli import main
-main()
-"""
-
 
 def test_the_shared_table_runs_from_a_packed_file_with_what_that_machine_has(
     tmp_path: Path, marketplace: Dataset
@@ -42,9 +31,7 @@ def test_the_shared_table_runs_from_a_packed_file_with_what_that_machine_has(
     pack(marketplace, tmp_path / "marketplace.npz")
     (tmp_path / "small.toml").write_text(RECIPE, encoding="utf-8")
     words = ["evaluate", "--all", "--recipes", "small.toml", "--packed", "marketplace.npz", "--results", "results"]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, *words], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = headwater_without(["msgspec", "numba"], words, tmp_path)
     assert "Traceback" not in done.stderr
     assert "itemcf was not run: No module named 'numba'" in " ".join(done.stdout.split())
     assert done.returncode == 1, "one channel could not be run here"
@@ -72,9 +59,7 @@ def test_a_papers_jobs_run_there_too_and_are_not_run_again_elsewhere(tmp_path: P
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "small.toml").write_text(REPRODUCED, encoding="utf-8")
     words = ["reproduce", "paths", "--recipes", "recipes", "--packed", "packed", "--results", "results", "--seeds", "1"]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, *words], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = headwater_without(["msgspec", "numba"], words, tmp_path)
     assert "Traceback" not in done.stderr
     assert "small/itemcf: not run: No module named 'numba'" in done.stdout
     assert done.returncode == 1, "one job could not be run here"

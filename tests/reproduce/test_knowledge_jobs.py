@@ -1,8 +1,6 @@
 """KEEP's jobs on a few made-up ratings: how they are cut, what each method may know, and what tables say."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from headwater.reproduce.knowledge.search import run as try_all
 from headwater.reproduce.knowledge.steps import half_of_the_gain, steps_to_half
 from headwater.reproduce.knowledge.tables import sheets
 from headwater.reproduce.knowledge.verdicts import verdicts
+from training_machine import headwater_without
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "reproduce" / "knowledge"
 SEARCHES = Path(__file__).parents[2] / "recipes" / "search" / "knowledge"
@@ -297,7 +296,11 @@ def test_a_job_that_was_stopped_goes_on_and_machines_share_its_sub_domains(
     job, trained = KnowledgeJob("rated", recipe, "keep", 0), []
     whole = measure(job, ratings, lambda _: None)
     assert len(whole["domains"]) > 2
-    say = lambda text: trained.append(text.partition(": ")[0]) if ": plugged" in text else None  # noqa: E731
+
+    def say(text: str) -> None:
+        if ": plugged" in text:
+            trained.append(text.partition(": ")[0])
+
     with pytest.raises(Unfinished, match=r"keep/0 has 1 of .* sub-domains; run .*War"):
         measure(job, ratings, say, folder=tmp_path, domains=["Drama"])
     with pytest.raises(ConfigError, match="no sub-domain 'Darma'"):
@@ -369,19 +372,6 @@ def test_the_recipes_are_read_and_headline_rows_have_several_seeds() -> None:
     assert [job.id for job in load_plan(RECIPES, is_fast=True)] == [f"fast/{method}/0" for method in METHODS]
 
 
-WITHOUT = """
-import sys
-LACKING = {"polars", "lmdb", "faiss", "gensim", "litestar", "granian", "matplotlib", "httpx", "redis"}
-class Lacking:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in LACKING:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Lacking())
-from headwater.cli import main
-main()
-"""
-
-
 def test_a_training_machine_runs_a_job_from_a_packed_file(
     tmp_path: Path, ratings: Dataset, recipe: KnowledgeRecipe
 ) -> None:
@@ -392,7 +382,7 @@ def test_a_training_machine_runs_a_job_from_a_packed_file(
     (tmp_path / "recipes" / "rated.toml").write_text(text, encoding="utf-8")
     words = ["reproduce", "knowledge", "--recipes", "recipes", "--packed", "packed", "--results", "results"]
     words += ["--only", "rated/base/0"]
-    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], cwd=tmp_path, capture_output=True, text=True)
+    done = headwater_without(["redis"], words, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "rated/base/0: GAUC War" in done.stdout
     assert json.loads((tmp_path / "results" / "rated--base--0.json").read_text())["channel"] == "base"

@@ -1,7 +1,5 @@
 """The nearline paper's arms: what is planned, measured and told, and how sure each figure is."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ from headwater.reproduce.nearline.worlds import worlds
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.simulation.config import BazaarConfig, WorldConfig
 from headwater.simulation.measures import ALL, COUNTS, GROUPS, SUMS
+from training_machine import headwater_without
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "reproduce" / "nearline"
 SMALL = NearlineRecipe(
@@ -305,19 +304,6 @@ def test_the_verb_lists_runs_and_writes_a_page_that_holds_what_it_shows(tmp_path
     assert "Does the shape come out?" in page
 
 
-WITHOUT = """
-import sys
-LACKING = {"polars", "lmdb", "faiss", "gensim", "litestar", "granian", "matplotlib", "httpx", "redis"}
-class Lacking:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in LACKING:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Lacking())
-from headwater.cli import main
-main()
-"""
-
-
 def test_a_training_machine_plays_what_reads_no_rank_log_and_says_what_it_lacks_for_the_rest(tmp_path: Path) -> None:
     recipes = tmp_path / "recipes"
     recipes.mkdir()
@@ -328,7 +314,7 @@ def test_a_training_machine_plays_what_reads_no_rank_log_and_says_what_it_lacks_
     )
     words = ["reproduce", "nearline", "--recipes", "recipes", "--results", "results", "--only", "tiny/with-itemcf"]
     words += ["--only", "tiny/main_search"]
-    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], cwd=tmp_path, capture_output=True, text=True)
+    done = headwater_without(["redis"], words, tmp_path)
     assert "Traceback" not in done.stderr
     assert "tiny/main_search: not run: No module named 'lmdb'" in done.stdout
     assert "tiny/with-itemcf: " in done.stdout

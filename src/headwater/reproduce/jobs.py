@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from headwater.data import Dataset
-from headwater.errors import ConfigError, DatasetUnavailable, HeadwaterError
+from headwater.errors import ArtefactError, ConfigError, DatasetUnavailable, HeadwaterError
 from headwater.experiment.document import read_document, write_document
 from headwater.experiment.measure import Say
 from headwater.experiment.provenance import config_hash, seed_of, with_seed
@@ -200,6 +200,14 @@ class Documents:
         document = read_document(self.path(job))
         is_current = (document.get("format"), document.get("config")) == (FORMAT, job.config)
         return document if is_current else None
+
+    def whole(self, job: Work, needed: Collection[str]) -> dict[str, Any] | None:
+        """The same, which must have all that is needed of it; else raises `ArtefactError`, too."""
+        document = self.read(job)
+        missing = [] if document is None else [part for part in needed if part not in document]
+        if missing:
+            raise ArtefactError(f"{self.path(job)} has no {missing[0]}; move it away and run the job again")
+        return document
 
     def is_outdated(self, job: Work) -> bool:
         """Whether a document of other settings or of another version stands in the job's place."""

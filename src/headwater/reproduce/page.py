@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from headwater.reproduce.sheet import Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Named(Protocol):
@@ -19,6 +22,8 @@ class Named(Protocol):
     @property
     def recipe(self) -> str: ...
 
+
+F = TypeVar("F", bound=Named)
 
 STYLE = """
 :root { --ink: #1c2430; --dim: #5b6676; --line: #dbe1e8; --soft: #f4f7fa; --ours: #0b6e99; }
@@ -67,13 +72,26 @@ def pictures(draw: Callable[[], Sequence[tuple[Path, str]]], name: str, say: Cal
     )
 
 
+def drawn(
+    making: Mapping[str, tuple[Callable[[F], Figure | None], str]], found: F, folder: Path
+) -> list[tuple[Path, str]]:
+    """Save the pictures that there are figures for, as (file, what it shows); `making` says of each name how it is made
+    and what it shows."""
+    made = []
+    for name, (make, caption) in making.items():
+        figure = make(found)
+        if figure is not None:
+            path = folder / f"{found.recipe}-{name}.png"
+            figure.savefig(path, dpi=140, bbox_inches="tight", metadata={"Software": None})
+            made.append((path, caption))
+    return made
+
+
 INDEX, TABLES = "index.html", "tables.md"
 """What `write_pages` writes."""
 
 VERDICT = re.compile(r"(?<=<td>)(yes|not sure|no)\b|\b(yes|not sure|no)(?=:)")
 """A word that answers a question: at the beginning of a cell, or before a colon."""
-
-F = TypeVar("F", bound=Named)
 
 
 def write_pages(

@@ -10,6 +10,7 @@ from headwater.experiment.canvas import new_figure, plain
 from headwater.reproduce.divide.found import Found
 from headwater.reproduce.divide.measure import FITTED
 from headwater.reproduce.divide.plan import BASE, LATE, MIXES, OURS
+from headwater.reproduce.page import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,14 +43,7 @@ def draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
             "right is better. Dashed and crosses: no quotas, Divide merged by calibrated chances.",
         ),
     }
-    made = []
-    for name, (make, caption) in pictures.items():
-        figure = make(found)
-        if figure is not None:
-            path = folder / f"{found.recipe}-{name}.png"
-            figure.savefig(path, dpi=140, bbox_inches="tight", metadata={"Software": None})
-            made.append((path, caption))
-    return made
+    return drawn(pictures, found, folder)
 
 
 def _figure_1a(found: Found) -> Figure | None:

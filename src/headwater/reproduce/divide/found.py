@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headwater.errors import ArtefactError
 from headwater.reproduce.jobs import Documents, Job
 
 NEEDED = ("row", "merges", "within", "outside", "intent", "dataset", "job")
@@ -85,12 +84,9 @@ def read_found(jobs: Sequence[Job], documents: Documents, say: Callable[[str], N
         runs: dict[str, list[dict[str, Any]]] = {}
         checksum = None
         for job in its_jobs:
-            document = documents.read(job)
+            document = documents.whole(job, NEEDED)
             if document is None:
                 continue
-            missing = [part for part in NEEDED if part not in document]
-            if missing:
-                raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
             checksum = checksum or document["dataset"]["checksum"]
             if document["dataset"]["checksum"] != checksum:
                 say(f"{job.id} was run on other data than the jobs before it, and is left out: run it again")

@@ -11,6 +11,7 @@ from headwater.reproduce.knowledge.found import Found, gain_over
 from headwater.reproduce.knowledge.plan import BASE, OURS
 from headwater.reproduce.knowledge.published import TABLE_2
 from headwater.reproduce.knowledge.steps import FINE, curve, half_of_the_gain, watched
+from headwater.reproduce.page import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,14 +53,7 @@ def draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
             "Gain of KEEP over Base in each sub-domain, over how many impressions it has to learn from; a mark a seed.",
         ),
     }
-    made = []
-    for name, (make, caption) in pictures.items():
-        figure = make(found)
-        if figure is not None:
-            path = folder / f"{found.recipe}-{name}.png"
-            figure.savefig(path, dpi=140, bbox_inches="tight", metadata={"Software": None})
-            made.append((path, caption))
-    return made
+    return drawn(pictures, found, folder)
 
 
 def _gains(found: Found) -> Figure | None:

@@ -67,12 +67,9 @@ def read_found(jobs: Sequence[KnowledgeJob], documents: Documents) -> list[Found
     """What there is of each data set that has any. Raises `ArtefactError` where a document is none of such a job."""
     found: dict[str, dict[str, list[Run]]] = {}
     for job in jobs:
-        document = documents.read(job)
+        document = documents.whole(job, NEEDED)
         if document is None:
             continue
-        missing = [part for part in NEEDED if part not in document]
-        if missing:
-            raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
         if not isinstance(document["users"]["codes"], str):
             raise ArtefactError(f"{documents.path(job)} holds users in lists, as it once was; run the job again")
         found.setdefault(job.recipe_name, {}).setdefault(job.channel, []).append(document)

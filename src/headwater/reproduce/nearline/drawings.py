@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.experiment.canvas import new_figure, plain
 from headwater.reproduce.nearline.cells import NAMES
 from headwater.reproduce.nearline.found import Estimate, Found
-from headwater.reproduce.nearline.plan import BASE, EVERYTHING, ONLINE, RIVALS, SEARCH
+from headwater.reproduce.nearline.plan import BASE, BESIDE, EVERYTHING, ONLINE, SEARCH
 from headwater.reproduce.nearline.published import (
     DIVIDE_TABLE_6,
     PATHS_TABLE_3,
@@ -19,7 +19,7 @@ from headwater.reproduce.nearline.published import (
     TRANSACTIONS,
 )
 from headwater.reproduce.nearline.tables import policy_arm, values_of
-from headwater.simulation.abtest import paired
+from headwater.reproduce.page import drawn
 from headwater.simulation.measures import ALL
 
 if TYPE_CHECKING:
@@ -51,14 +51,7 @@ def draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
             "intervals; pale where the interval holds 0.",
         ),
     }
-    made = []
-    for name, (make, caption) in pictures.items():
-        figure = make(found)
-        if figure is not None:
-            path = folder / f"{found.recipe}-{name}.png"
-            figure.savefig(path, dpi=140, bbox_inches="tight", metadata={"Software": None})
-            made.append((path, caption))
-    return made
+    return drawn(pictures, found, folder)
 
 
 def _channels(found: Found) -> Figure | None:
@@ -137,12 +130,11 @@ def _curve(axis: Any, ours: Mapping[int, Estimate | None], theirs: Mapping[int, 
 
 def _live(found: Found) -> Figure | None:
     panels = {"MNR, against none": [(one, _published_online(one)) for one in _tested(found, EVERYTHING, ONLINE)]}
-    planned = [job.arm.name for job in found.planned if job.arm.name.startswith("with-")]
-    for name in planned[1:]:
-        channel, base = (arm.removeprefix("with-") for arm in (name, planned[0]))
-        theirs = PATHS_TABLE_3.get(channel, {})
-        tests = _tested(found, name, planned[0])
-        panels[f"{channel}, against {base}"] = [(one, theirs.get(one[0])) for one in tests]
+    base, *others = found.alternatives or [""]
+    for name in others:
+        theirs = PATHS_TABLE_3.get(name, {})
+        tests = _tested(found, BESIDE + name, BESIDE + base)
+        panels[f"{name}, against {base}"] = [(one, theirs.get(one[0])) for one in tests]
     panels["what Divide gave, against ComiRec's"] = _rivals(found)
     panels = {title: rows for title, rows in panels.items() if rows}
     if not panels:
@@ -170,11 +162,7 @@ def _live(found: Found) -> Figure | None:
 
 def _tested(found: Found, treatment: str, control: str) -> list[tuple[str, Estimate]]:
     """(metric, relative difference) of every user in both arms; empty where either was not played."""
-    treated, base = found.arm(treatment), found.arm(control)
-    if treated is None or base is None:
-        return []
-    differences = paired(base.users, treated.users)
-    known = [one for one in differences if isfinite(one.relative)]
+    known = [one for one in found.tests(treatment, control).values() if isfinite(one.relative)]
     return [(one.metric, Estimate(one.relative, one.low, one.high)) for one in known]
 
 
@@ -183,13 +171,12 @@ def _published_online(test: tuple[str, Estimate]) -> float | None:
 
 
 def _rivals(found: Found) -> list[tuple[tuple[str, Estimate], float | None]]:
-    arm = found.arm(RIVALS)
-    base, name = DIVIDE_TABLE_6
+    _, rival = DIVIDE_TABLE_6
     rows: list[tuple[tuple[str, Estimate], float | None]] = []
     for metric, title in (("ctr", "CTR"), ("ctcvr", "CTCVR"), ("hirate", "Hirate"), ("pvr", "PVR")):
-        gain = arm.against(name, metric, arm, base) if arm else None
+        gain = found.rival_gain(metric)
         if gain is not None:
-            rows.append(((title, gain), DIVIDE_TABLE_6[name] if metric == "ctr" else None))
+            rows.append(((title, gain), DIVIDE_TABLE_6[rival] if metric == "ctr" else None))
     return rows
 
 

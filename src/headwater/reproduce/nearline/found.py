@@ -11,8 +11,9 @@ import numpy as np
 
 from headwater.errors import ArtefactError
 from headwater.reproduce.jobs import Documents
-from headwater.reproduce.nearline.plan import ArmJob
-from headwater.simulation.abtest import DRAWS, LEVEL
+from headwater.reproduce.nearline.plan import BESIDE, RIVALS, ArmJob
+from headwater.reproduce.nearline.published import DIVIDE_TABLE_6
+from headwater.simulation.abtest import DRAWS, LEVEL, Difference, paired
 from headwater.simulation.measures import ALL, COUNTS, GROUPS, SUMS, figures
 
 if TYPE_CHECKING:
@@ -105,6 +106,25 @@ class Found:
     def arm(self, name: str) -> Arm | None:
         return self.arms.get(name)
 
+    @property
+    def alternatives(self) -> list[str]:
+        """Channels that are planned one by one beside the homepage's own; the others are compared with the first."""
+        names = [job.arm.name for job in self.planned]
+        return [name.removeprefix(BESIDE) for name in names if name.startswith(BESIDE)]
+
+    def tests(self, treatment: str, control: str) -> dict[str, Difference]:
+        """Every user in both arms, by metric; empty where either was not played."""
+        treated, base = self.arm(treatment), self.arm(control)
+        if treated is None or base is None:
+            return {}
+        return {one.metric: one for one in paired(base.users, treated.users)}
+
+    def rival_gain(self, metric: str) -> Estimate | None:
+        """What Divide gave, relative to what ComiRec gave in the same arm; None where it was not played."""
+        arm = self.arm(RIVALS)
+        base, rival = DIVIDE_TABLE_6
+        return arm.against(rival, metric, arm, base) if arm else None
+
 
 def read_found(jobs: Sequence[ArmJob], documents: Documents, say: Callable[[str], None]) -> list[Found]:
     """What there is of each recipe that has any, in the plan's order; all its worlds together, see `together`.
@@ -156,12 +176,9 @@ def _world(jobs: Sequence[ArmJob], documents: Documents, say: Callable[[str], No
     arms: dict[str, Arm] = {}
     checksums: dict[str, str] = {}
     for job in jobs:
-        document = documents.read(job)
+        document = documents.whole(job, NEEDED)
         if document is None:
             continue
-        missing = [part for part in NEEDED if part not in document]
-        if missing:
-            raise ArtefactError(f"{documents.path(job)} has no {missing[0]}; move it away and run the job again")
         checksum = document["dataset"]["checksum"]
         if checksums.setdefault(job.compared, checksum) != checksum:
             say(f"{job.id} went on from other first days than what it is compared with, and is left out: run it again")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from headwater.reproduce.nearline.cells import INTERVAL, difference, provenance, relative
 from headwater.reproduce.nearline.found import Found
-from headwater.reproduce.nearline.plan import RIVALS
+from headwater.reproduce.nearline.plan import BESIDE, RIVALS
 from headwater.reproduce.nearline.published import DIVIDE_TABLE_6, PATHS_TABLE_3
 from headwater.reproduce.sheet import NOT_PUBLISHED, Cell, Sheet
 from headwater.show import NOT_RUN
-from headwater.simulation.abtest import paired
 
 METRICS = ("CTR", "clicks a user", "session length", "diversity")
 
@@ -19,22 +18,20 @@ def others(found: Found) -> list[Sheet]:
 
 
 def _paths(found: Found) -> Sheet:
-    names = [job.arm.name.removeprefix("with-") for job in found.planned if job.arm.name.startswith("with-")]
-    base = found.arm(f"with-{names[0]}") if names else None
+    names = found.alternatives
     lines = []
     for name in names:
-        arm, theirs = found.arm(f"with-{name}"), PATHS_TABLE_3.get(name, {})
-        tests = {one.metric: one for one in paired(base.users, arm.users)} if base and arm else {}
+        theirs, tests = PATHS_TABLE_3.get(name, {}), found.tests(BESIDE + name, BESIDE + names[0])
         cells = [Cell(name)]
         for metric in METRICS:
             published = theirs.get(metric)
             is_base = name == names[0]
             cells.append(Cell("base" if is_base else NOT_PUBLISHED if published is None else f"{published:+.2%}"))
-            cells.append(Cell("base") if is_base and arm else difference(tests[metric]) if tests else Cell(NOT_RUN))
+            cells.append(Cell("base") if is_base and tests else difference(tests[metric]) if tests else Cell(NOT_RUN))
         lines.append(cells)
     head = [f"{metric} {whose}" for metric in METRICS for whose in ("published", "ours")]
     notes = [
-        *provenance(found, [f"with-{name}" for name in names]),
+        *provenance(found, [BESIDE + name for name in names]),
         "beside the homepage's own channels one more, the same users in every arm, relative to the first row; session "
         "length: theirs in time, ours in visits; diversity: categories of a homepage",
     ]

@@ -23,6 +23,9 @@ ONLINE, EVERYTHING, BASE, RIVALS = "online", "everything", "main_search", "rival
 """Arms: the channels of the homepage's own with Glare; these with MNR's five; the base of the ablations; the homepage's
 own with all rivals."""
 
+BESIDE = "with-"
+"""How the names of arms begin that have one more channel beside the homepage's own."""
+
 SEARCH = "nearline/main_search"
 SCENARIOS = ("mini_detail", "post_purchase", "main_search", "in_shop", "photo_search")
 """In the order of the paper's Table 1."""
@@ -174,7 +177,7 @@ def arms_of(recipe: NearlineRecipe) -> list[ArmConfig]:
         for value in values:
             if value != getattr(policy, name):
                 ablation(f"{BASE}-{name}-{value}", NearlineArm(policy=_changed(policy, {name: value})))
-    arms += [_arm(recipe, f"with-{other.name}", channels=(*recipe.channels, other)) for other in recipe.alternatives]
+    arms += [_arm(recipe, f"{BESIDE}{other.name}", channels=(*recipe.channels, other)) for other in recipe.alternatives]
     if recipe.rivals:
         arms.append(_arm(recipe, RIVALS, channels=(*recipe.channels, *recipe.rivals)))
     return arms

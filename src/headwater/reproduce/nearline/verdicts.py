@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 from headwater.reproduce.nearline.cells import NAMES, percent
 from headwater.reproduce.nearline.found import Estimate, Found
-from headwater.reproduce.nearline.plan import BASE, EVERYTHING, SEARCH
+from headwater.reproduce.nearline.plan import BASE, BESIDE, EVERYTHING, SEARCH
 from headwater.reproduce.nearline.plan import RIVALS as RIVALS_ARM
-from headwater.reproduce.nearline.published import DIVIDE_TABLE_6
 from headwater.reproduce.nearline.tables import online_test, policy_arm, values_of
 from headwater.reproduce.sheet import Cell, Sheet
 from headwater.show import NOT_RUN
-from headwater.simulation.abtest import paired
 from headwater.simulation.measures import ALL
 
 LONG = tuple(f"nearline/{name}" for name in ("mini_detail", "post_purchase", "main_search"))
@@ -159,29 +157,23 @@ def _transactions(found: Found) -> str:
 def _of_other_papers(found: Found) -> list[tuple[str, Callable[[Found], str]]]:
     """Of Paths and of Divide, where their arms are planned."""
     asked = []
-    base, *rest = [job.arm.name for job in found.planned if job.arm.name.startswith("with-")] or [""]
-    for arm in rest:
+    base, *rest = found.alternatives or [""]
+    for name in rest:
         for metric, words in (("CTR", "clicked more often"), ("diversity", "more diverse")):
-            question = f"Is a homepage {words} with {arm.removeprefix('with-')} than with {base.removeprefix('with-')}?"
-            asked.append((question, _tested(arm, base, metric)))
+            asked.append((f"Is a homepage {words} with {name} than with {base}?", _tested(name, base, metric)))
     if any(job.arm.name == RIVALS_ARM for job in found.planned):
         asked.append(("Is what Divide found clicked more often than what ComiRec found?", _divide))
     return asked
 
 
-def _tested(arm: str, control: str, metric: str) -> Callable[[Found], str]:
+def _tested(name: str, base: str, metric: str) -> Callable[[Found], str]:
     def answer(found: Found) -> str:
-        treated, base = found.arm(arm), found.arm(control)
-        if treated is None or base is None:
-            return NOT_RUN
-        one = next(one for one in paired(base.users, treated.users) if one.metric == metric)
-        return said(Estimate(one.relative, one.low, one.high), expects_more=True)
+        one = found.tests(BESIDE + name, BESIDE + base).get(metric)
+        return said(Estimate(one.relative, one.low, one.high), expects_more=True) if one else NOT_RUN
 
     return answer
 
 
 def _divide(found: Found) -> str:
-    arm = found.arm(RIVALS_ARM)
-    base, name = DIVIDE_TABLE_6
-    gain = arm.against(name, "ctr", arm, base) if arm else None
+    gain = found.rival_gain("ctr")
     return said(gain, expects_more=True) if gain else NOT_RUN

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from headwater.reproduce.nearline.cells import NAMES
 from headwater.reproduce.nearline.found import Found
-from headwater.reproduce.nearline.plan import BASE, EVERYTHING, ONLINE, RIVALS, SEARCH
+from headwater.reproduce.nearline.plan import BASE, BESIDE, EVERYTHING, ONLINE, SEARCH
 from headwater.reproduce.nearline.published import (
     DIVIDE_TABLE_6,
     PATHS_TABLE_3,
@@ -19,7 +19,6 @@ from headwater.reproduce.nearline.published import (
     TRANSACTIONS,
 )
 from headwater.reproduce.sheet import NOT_PUBLISHED, Cell, Sheet
-from headwater.simulation.abtest import paired
 from headwater.simulation.measures import ALL
 
 
@@ -91,15 +90,14 @@ def _rows(found: Found) -> list[Row]:
         rows.append(Row(f"{what}, CTCVR", theirs.ctcvr, _gain(arm, SEARCH, "ctcvr", BASE, SEARCH)))
     for metric, published in (("transactions", TRANSACTIONS), ("CTR", None), ("CTCVR", None)):
         rows.append(Row(f"Online: {metric}", published, _test(EVERYTHING, ONLINE, metric)))
-    others = [job.arm.name for job in found.planned if job.arm.name.startswith("with-")]
-    for arm in others[1:]:
-        name = arm.removeprefix("with-")
+    for name in found.alternatives[1:]:
         for metric in ("CTR", "clicks a user"):
             published = PATHS_TABLE_3.get(name, {}).get(metric)
-            rows.append(Row(f"Paths: {name}, {metric}", published, _test(arm, others[0], metric)))
+            rows.append(
+                Row(f"Paths: {name}, {metric}", published, _test(BESIDE + name, BESIDE + found.alternatives[0], metric))
+            )
     base, other = DIVIDE_TABLE_6
-    divide = _gain(RIVALS, other, "ctr", RIVALS, base)
-    return [*rows, Row(f"{other.capitalize()}: CTR against {base}", DIVIDE_TABLE_6[other], divide)]
+    return [*rows, Row(f"{other.capitalize()}: CTR against {base}", DIVIDE_TABLE_6[other], _rival)]
 
 
 def _figure(arm: str, channel: str, name: str) -> Callable[[Found], float | None]:
@@ -122,9 +120,12 @@ def _gain(arm: str, channel: str, name: str, other: str, base: str) -> Callable[
 
 def _test(arm: str, control: str, metric: str) -> Callable[[Found], float | None]:
     def of(world: Found) -> float | None:
-        played, against = world.arm(arm), world.arm(control)
-        if played is None or against is None:
-            return None
-        return next(one.relative for one in paired(against.users, played.users) if one.metric == metric)
+        one = world.tests(arm, control).get(metric)
+        return one.relative if one else None
 
     return of
+
+
+def _rival(world: Found) -> float | None:
+    gain = world.rival_gain("ctr")
+    return gain.value if gain else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headwater.experiment.canvas import new_figure, plain
+from headwater.reproduce.page import drawn
 from headwater.reproduce.paths.found import Found
 from headwater.reproduce.paths.measure import LENGTH_CUTOFFS, LENGTHS
 from headwater.reproduce.paths.plan import OURS
@@ -35,14 +36,7 @@ def draw(found: Found, folder: Path) -> list[tuple[Path, str]]:
         "figure-8b": (_triggers, "Figure 8b: mean TrigNet weight of the item chosen next and of one never chosen"),
         "figure-8c": (_genders, "Figure 8c: difference of the mean TrigNet weight between genders, by category"),
     }
-    made = []
-    for name, (make, caption) in pictures.items():
-        figure = make(found)
-        if figure is not None:
-            path = folder / f"{found.recipe}-{name}.png"
-            figure.savefig(path, dpi=140, bbox_inches="tight", metadata={"Software": None})
-            made.append((path, caption))
-    return made
+    return drawn(pictures, found, folder)
 
 
 def _lengths() -> list[str]:
