@@ -72,6 +72,10 @@ def test_evaluate_all_runs_a_folder_of_recipes_once(place: Path) -> None:
     assert once_more.returncode == 0, once_more.stderr
     assert "hr@10" not in once_more.stdout, "nothing is run again"
     assert "HR@10" in once_more.stdout
+    shown = headwater("evaluate", "--all", "--no-run", "--part", "validation", cwd=place)
+    assert shown.returncode == 0, shown.stderr
+    assert "not run" in shown.stdout
+    assert not list((place / "docs" / "results").glob("table-*-validation.json"))
 
 
 def test_recommend_gives_titles_and_says_why(place: Path) -> None:

@@ -42,6 +42,7 @@ class Run:
 
 
 MF = MFConfig(factors=4, epochs=2)
+REFIT = recipe_of(MF).evaluate.model_copy(update={"refit": True})
 
 
 def test_a_second_run_measures_nothing_and_shows_the_same_table(home: Path) -> None:
@@ -51,6 +52,18 @@ def test_a_second_run_measures_nothing_and_shows_the_same_table(home: Path) -> N
     assert second.fresh == []
     assert [row.to_json() for row in second.table().rows] == [row.to_json() for row in first.table().rows]
     assert second.outcomes[0].is_whole
+
+
+def test_what_is_there_is_shown_without_running_or_writing_anything(home: Path) -> None:
+    small = {"small": recipe_of(PopularConfig(), MF)}
+    done = Run(small, home, only=["popular"])
+    before = done.outcomes[0].path.read_bytes()
+    shown = Run({"small": small["small"].model_copy(update={"evaluate": REFIT})}, home, is_run=False)
+    assert shown.fresh == []
+    assert [row.channel for row in shown.table().rows] == ["popular"]
+    assert shown.outcomes[0].path.read_bytes() == before
+    assert Run(small, home, part="validation", is_run=False).table().rows == []
+    assert not (home.parent / "results" / "table-small-validation.json").exists()
 
 
 def test_only_what_changed_or_is_new_is_measured(home: Path) -> None:

@@ -47,6 +47,7 @@ def evaluate_all(
     seeds: int = 1,
     only: Collection[str] = (),
     packed: Path | None = None,
+    is_run: bool = True,
     say: Say = lambda _: None,
     ended: Callable[[str, Row], None] = lambda *_: None,
 ) -> Iterator[Outcome]:
@@ -60,6 +61,8 @@ def evaluate_all(
         Where data sets are; see `Recipe.load_dataset`.
     only : collection of str
         Channels to run; all where empty. Processes with different ones may share a folder.
+    is_run : bool
+        Otherwise nothing is run nor written: the tables are of what `folder` holds.
     ended : function
         Given the recipe's name and each new row.
 
@@ -70,7 +73,8 @@ def evaluate_all(
     """
     _require_channels(only, recipes)
     return (
-        _evaluate(name, recipe, home, folder, part, seeds, only, packed, say, ended) for name, recipe in recipes.items()
+        _evaluate(name, recipe, home, folder, part, seeds, only, packed, is_run, say, ended)
+        for name, recipe in recipes.items()
     )
 
 
@@ -83,6 +87,7 @@ def _evaluate(
     seeds: int,
     only: Collection[str],
     packed: Path | None,
+    is_run: bool,
     say: Say,
     ended: Callable[[str, Row], None],
 ) -> Outcome:
@@ -92,6 +97,8 @@ def _evaluate(
     except DatasetUnavailable as error:
         return Outcome(name, None, document_path(folder, name, part), str(error))
     results = Results(folder, name, recipe, dataset, part)
+    if not is_run:
+        return Outcome(name, Table(recipe, dataset, part, results.rows()), results.path)
     table = resume_recipe(
         recipe, dataset, results, part=part, seeds=seeds, only=only, say=say, ended=lambda row: ended(name, row)
     )
