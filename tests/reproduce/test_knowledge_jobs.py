@@ -277,8 +277,8 @@ def test_jobs_are_resumed_and_tables_say_what_was_not_run(
     assert [one.document for one in again[:2]] == [one.document for one in first]
     (found,) = read_found(jobs, Documents(tmp_path / "results"))
     text = "\n".join(sheet.markdown() for sheet in sheets(found))
-    assert "| CoNet | 0.6336 | +0.0026 | not run | not run | not run |" in text
-    assert "| KEEP | 0.6380 | +0.0070 | " in text
+    assert "| CoNet |  | 0.6336 | +0.0026 | not run | not run | not run |" in text
+    assert "| KEEP | 1 | 0.6380 | +0.0070 | " in text
     assert "each user's ratings cut 60/20/20 by time" in text
     curve = found.runs["fine-tune"][0]["domains"]["War"]["curve"]
     outside = text[text.index("on all other items") :]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater import store
 from headwater.errors import StoreError
 from headwater.store import LmdbStore, Put, RedisStore, open_store, without_secrets
 from redis_server import RedisServer
@@ -37,3 +38,10 @@ def test_a_place_is_shown_without_its_password() -> None:
     assert without_secrets("redis://:se@cret@host/0") == "redis://host/0"
     assert without_secrets("unix:///run/redis.sock?password=secret") == "unix:///run/redis.sock"
     assert without_secrets(Path("/data/store")) == "/data/store"
+
+
+def test_every_public_name_of_the_stores_is_found_where_it_is_said_to_be() -> None:
+    assert set(store._PLACES) == set(store.__all__)
+    assert all(getattr(store, name).__name__ == name for name in store.__all__)
+    with pytest.raises(AttributeError, match=r"'headwater\.store' has no attribute 'Lmdb'"):
+        _ = store.Lmdb

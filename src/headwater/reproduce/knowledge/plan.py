@@ -51,7 +51,7 @@ METHODS: dict[str, Callable[[Trial], Predictions]] = {
 EVERYWHERE = (BASE, EVERYTHING, OURS, SHUFFLED)
 """Methods of every sub-domain; the others are of the largest."""
 
-HEADLINE = (
+REPEATED = (
     BASE, EVERYTHING, "merging", "fine-tune", *BASELINES, "keep-c", OURS, SHUFFLED, "keep-click",
     "keep-decomposed", "keep-degenerated", "keep-served",
 )  # fmt: skip
@@ -130,5 +130,5 @@ def load_plan(folder: Path, *, is_fast: bool = False, seeds: int = 3) -> list[Kn
         KnowledgeJob(name, recipe.of(method if method in recipe.methods else LIKE.get(method, method)), method, seed)
         for name, recipe in recipes.items()
         for method in METHODS
-        for seed in range(seeds if method in HEADLINE and not is_fast else 1)
+        for seed in range(seeds if method in REPEATED and not is_fast else 1)
     ]
