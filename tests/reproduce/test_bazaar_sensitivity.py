@@ -8,8 +8,9 @@ import pytest
 
 from headwater.errors import ConfigError
 from headwater.reproduce.bazaar import sensitivity
-from headwater.reproduce.bazaar.sensitivity import VARIED, Variant, chosen_variants, done, run, variants
+from headwater.reproduce.bazaar.sensitivity import VARIED, Variant, done, run, variants
 from headwater.reproduce.bazaar.sensitivity_page import nearline_pvr, sheet, write_page
+from headwater.reproduce.jobs import chosen_jobs
 from headwater.retrieval.classic.popular import PopularConfig
 from headwater.simulation.arms import ArmConfig, NearlineArm
 from headwater.simulation.config import BazaarConfig, WorldConfig
@@ -71,12 +72,12 @@ def test_variants_are_played_once_and_again_where_an_arm_has_changed(
 
 
 def test_worlds_are_chosen_as_shells_do_and_a_stranger_is_named() -> None:
-    assert [variant.id for variant in chosen_variants(["drift-*", "frozen"])] == [
+    assert [variant.id for variant in chosen_jobs(variants(), ["drift-*", "frozen"])] == [
         "frozen", "drift-0", "drift-0.2", "drift-0.4"
     ]  # fmt: skip
-    assert chosen_variants([]) == variants()
-    with pytest.raises(ConfigError, match=r"no world 'drift-9'; there are frozen, "):
-        chosen_variants(["drift-9"])
+    assert chosen_jobs(variants(), []) == variants()
+    with pytest.raises(ConfigError, match=r"no 'drift-9'; did you mean 'drift-.*'\? \(there are frozen, "):
+        chosen_jobs(variants(), ["drift-9"])
 
 
 def test_the_page_has_a_row_for_each_world_and_its_picture(tmp_path: Path) -> None:

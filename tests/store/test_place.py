@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headwater import store
+import headwater.store
 from headwater.errors import StoreError
 from headwater.store import LmdbStore, Put, RedisStore, open_store, without_secrets
 from redis_server import RedisServer
@@ -41,7 +41,7 @@ def test_a_place_is_shown_without_its_password() -> None:
 
 
 def test_every_public_name_of_the_stores_is_found_where_it_is_said_to_be() -> None:
-    assert set(store._PLACES) == set(store.__all__)
-    assert all(getattr(store, name).__name__ == name for name in store.__all__)
+    assert set(headwater.store._PLACES) == set(headwater.store.__all__)
+    assert all(getattr(headwater.store, name).__name__ == name for name in headwater.store.__all__)
     with pytest.raises(AttributeError, match=r"'headwater\.store' has no attribute 'Lmdb'"):
-        _ = store.Lmdb
+        _ = headwater.store.Lmdb

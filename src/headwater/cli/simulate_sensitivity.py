@@ -31,15 +31,16 @@ def sensitivity(
 
     Example: headwater simulate sensitivity recipes/bazaar/control.toml recipes/bazaar/treatment.toml
     """
-    from headwater.reproduce.bazaar.sensitivity import chosen_variants, done, run
+    from headwater.reproduce.bazaar.sensitivity import done, run, variants
     from headwater.reproduce.bazaar.sensitivity_page import sheet, write_page
+    from headwater.reproduce.jobs import chosen_jobs
     from headwater.reproduce.show import print_sheet
     from headwater.simulation.arms import load_arm, require_same_world
 
     console = Console()
     arms = [load_arm(path) for path in (control, treatment)]
     require_same_world(*arms)
-    chosen = chosen_variants(only or [])
+    chosen = chosen_jobs(variants(), only or [])
     with console.status("") as status:
         for at, (variant, _) in enumerate(run(chosen, arms, users, results, status.update), 1):
             console.print(f"{at} of {len(chosen)}: {variant.id}", highlight=False)

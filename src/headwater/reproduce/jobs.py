@@ -69,7 +69,18 @@ class Work(Protocol):
         ...
 
 
+class Named(Protocol):
+    """What can be asked for by name."""
+
+    @property
+    def id(self) -> str: ...
+
+
+FEW = 30
+"""So many names are all told where one is wrong."""
+
 W = TypeVar("W", bound=Work)
+C = TypeVar("C", bound=Named)
 Measure = Callable[[W, Any, Say], dict[str, Any]]
 """What a paper wants to know of one job, given what its `load` gave: plain values for its document."""
 
@@ -165,16 +176,17 @@ def planned(
     return jobs_of(recipes, lambda channel: seeds if channel in headline and not is_fast else 1)
 
 
-def chosen_jobs(jobs: Sequence[W], patterns: Sequence[str]) -> list[W]:
+def chosen_jobs(jobs: Sequence[C], patterns: Sequence[str]) -> list[C]:
     """The jobs whose id fits any pattern, as shells have them (`ml-1m/paths*`); all where there is no pattern.
 
-    Raises `ConfigError`, which names the nearest job, where a pattern fits none.
+    Raises `ConfigError`, which names the nearest one, where a pattern fits none.
     """
     for pattern in patterns:
         if not any(fnmatchcase(job.id, pattern) for job in jobs):
             nearest = get_close_matches(pattern, [job.id for job in jobs], 1, 0.0)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigError(f"there is no job {pattern!r}{hint} (headwater reproduce … --list names all)")
+            known = f"there are {', '.join(job.id for job in jobs)}" if len(jobs) <= FEW else "--list names all"
+            raise ConfigError(f"there is no {pattern!r}{hint} ({known})")
     return [job for job in jobs if not patterns or any(fnmatchcase(job.id, pattern) for pattern in patterns)]
 
 

@@ -6,13 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from headwater.config import parse
-from headwater.errors import ConfigError
 from headwater.experiment.document import read_document, write_document
 from headwater.experiment.provenance import commit_id, machine
 from headwater.simulation.abtest import paired
@@ -63,18 +61,6 @@ def variants() -> list[Variant]:
         table, _, name = key.partition(".")
         found += [Variant(key, value) for value in values if value != frozen[table][name]]
     return found
-
-
-def chosen_variants(patterns: Sequence[str]) -> list[Variant]:
-    """Those whose id fits any pattern, as shells have them; all where there is no pattern.
-
-    Raises `ConfigError` where a pattern fits none.
-    """
-    every = variants()
-    for pattern in patterns:
-        if not any(fnmatchcase(variant.id, pattern) for variant in every):
-            raise ConfigError(f"there is no world {pattern!r}; there are {', '.join(variant.id for variant in every)}")
-    return [one for one in every if not patterns or any(fnmatchcase(one.id, pattern) for pattern in patterns)]
 
 
 def run(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, RED, GREY = "#0b6e99", "#c8553d", "#7a7a7a"
-LOOKS = {
+LINES = {
     "keep-inherited": ("plugged into the trained model", BLUE, "-"),
     "keep-concatenated-inherited": ("concatenated into the trained model", RED, "-"),
     "base-inherited": ("the trained model, without knowledge", GREY, "-"),
@@ -78,11 +78,11 @@ def _gains(found: Found) -> Figure | None:
 
 
 def _learning(found: Found) -> Figure | None:
-    if not any(watched(found, method) for method in LOOKS):
+    if not any(watched(found, method) for method in LINES):
         return None
     figure, axes = new_figure(2, 10.5, 3.8)
     for axis, place in zip(axes, ("inside", "outside"), strict=True):
-        for method, (name, colour, line) in LOOKS.items():
+        for method, (name, colour, line) in LINES.items():
             values = curve(found, method, place, FINE)
             if values:
                 axis.plot(FINE, values, line, color=colour, label=name)
